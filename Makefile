@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint docs coverage bench scale chaos validate claims mutate clean
+.PHONY: help study test matrix lint docs coverage bench scale chaos validate claims mutate clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,6 +24,11 @@ study: $(VENV)/.ready  ## run the full study on scikit-learn's digits: 100 trial
 
 test: $(VENV)/.ready  ## run all tests, ruff and mypy among them (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+matrix: $(VENV)/.ready  ## run all tests with torch's kernels without vectors, then with AVX2, then with many threads
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=8 $(BIN)/python -m pytest
 
 lint: $(VENV)/.ready  ## run ruff and mypy alone
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablate.api.functions import confirm, load_study, rank, study
-    from ablate.api.preview import Inspection, Plan, inspect, plan
+    from ablate.api.preview import Inspection, StudyPlan, inspect, plan
     from ablate.api.result import Study
     from ablate.api.single import LearningRate, Trained, compare, lr_find, train
     from ablate.lanes.weights import load
@@ -46,7 +46,7 @@ _HOMES = {
     "compare": "ablate.api.single",
     "Study": "ablate.api.result",
     "Inspection": "ablate.api.preview",
-    "Plan": "ablate.api.preview",
+    "StudyPlan": "ablate.api.preview",
     "LearningRate": "ablate.api.single",
     "Trained": "ablate.api.single",
     "Task": "ablate.tasks.task",
@@ -71,12 +71,12 @@ __all__ = [
     "LearningRate",
     "Outcome",
     "Parameter",
-    "Plan",
     "Recipe",
     "Result",
     "Run",
     "Source",
     "Study",
+    "StudyPlan",
     "Task",
     "Trained",
     "Trick",

@@ -36,7 +36,7 @@ def check_executor(factory: Factory) -> None:
 def check_results(factory: Factory) -> None:
     """Several jobs at a time give the numbers of the inline executor, bit for bit; the progress is that of their epochs."""
     jobs = [sample_job(seed) for seed in range(3)]
-    expected = [timeless(Inline().submit(job).result().results) for job in jobs]
+    expected = [without_durations(Inline().submit(job).result().results) for job in jobs]
     heard: list[int] = []
     executor = factory(WORKERS, heard.append)
     try:
@@ -44,7 +44,7 @@ def check_results(factory: Factory) -> None:
         futures = [executor.submit(job) for job in jobs]
         executor.set_idle_workers(0)
         results = [future.result() for future in futures]
-        got = [timeless(one.results) for one in results]
+        got = [without_durations(one.results) for one in results]
         assert got == expected, "results differ from those of the inline executor"
         trained = sum(r.epochs for one in results for r in one.results if r is not None)
         end = time.monotonic() + PROGRESS_SECONDS
@@ -98,7 +98,7 @@ def sample_job(seed: int) -> Job:
     return Job(shared.reference, runs, shared=shared)
 
 
-def timeless(results: Sequence[Result | None]) -> list[str]:
+def without_durations(results: Sequence[Result | None]) -> list[str]:
     """All of the results but their seconds, as text, because NaN is not equal to itself."""
     return [
         repr((str(r.outcome), dict(r.metrics), dict(r.curves), dict(r.scores), r.epochs, r.note))

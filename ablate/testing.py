@@ -185,7 +185,7 @@ def resumed_runs(checks: Suite, context: TaskContext, name: str, *, mixed: bool 
 
 
 def check_works_with_others(checks: Suite, name: str) -> None:
-    """With every other trick a step and an evaluation work, or the conflict is declared."""
+    """Check that a step and an evaluation work with every other trick, or the conflict is declared."""
     for context in checks.where(name)[:1]:
         tricks = combinable(checks, context)
         pairs = [pair for pair in compatible_pairs(tricks) if name in pair]

@@ -19,7 +19,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.protocol.curve_check import diagnose_recorded
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.tasks.task import Task
@@ -89,7 +89,7 @@ def runs_of(kind: Kind) -> list[dict[str, Any]]:
         curves = {name: [rounded(value) for value in values] for name, values in result.curves.items()}
         found.append({
             "kind": kind.name, "expected": list(kind.expected), "seed": seed, "outcome": str(result.outcome),
-            "prior": rounded(Prior.of(task).loss), "examples": len(task.validation), "curves": curves,
+            "prior": rounded(PriorLosses.of(task).loss), "examples": len(task.validation), "curves": curves,
         })  # fmt: skip
     return found
 

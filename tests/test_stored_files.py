@@ -10,6 +10,7 @@ WRITERS = {
     "kernels/compiled/code_cache.py": {"os.open": "temporary file and rename, without fsync: a torn one fails its checksum", "os.fdopen": "the same"},
     "ledger/lock.py": {"os.open": "the lock, whose content is of no use after the process"},
     "ledger/schema.py": {"sqlite3.connect": "SQLite's own transactions"},
+    "ledger/migrations.py": {"sqlite3.connect": "SQLite's own transactions, or in memory"},
     "lanes/checkpoint.py": {"torch.save": "into memory"},
     "export/files.py": {"torch.save": "into memory"},
     "export/trackers.py": {"frame.to_parquet": "into memory", "SummaryWriter": "event files of TensorBoard, a folder a run"},

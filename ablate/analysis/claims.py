@@ -12,6 +12,7 @@ import pandas as pd
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import Design
+from ablate.ranking.designs.registry import array_design
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ClaimMetric, claim_effects
 from ablate.records.claim_metrics import COSTS, STEPS_TO_TARGET
@@ -24,7 +25,6 @@ from ablate.records.trick import Claim, Trick
 STEPS = f"validation/{STEPS_TO_TARGET}"
 BEFORE = ("lr-find", "search", "select", "pilot", "retune")
 """Stages whose baseline runs set the target of a ranking."""
-ARRAYS = ("screening", "factorial")
 
 
 def with_steps(
@@ -99,7 +99,7 @@ def _measured(
     plan: Design, fact: Mapping[str, Any], entries: Sequence[Entry], tricks: Mapping[str, Trick]
 ) -> dict[tuple[str, str, str], Document]:
     """(trick, metric, direction) -> effect, interval and verdict; Holm over the claims of one rank among a trick's."""
-    if plan.kind not in ARRAYS:
+    if array_design(plan.kind).reference:
         return {}
     by_identity = {entry.identity: entry for entry in entries}
     runs = [

@@ -12,16 +12,16 @@ from ablate.analysis.row_notes import besides, noted
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.aliases import alias_table
 from ablate.ranking.designs.design import Design, Row
-from ablate.ranking.estimation.analysis import Analysis, Declaration, analyse
-from ablate.ranking.estimation.arms import analyse_arms
+from ablate.ranking.designs.registry import array_design, estimand_of
+from ablate.ranking.estimation.analysis import Analysis, Declaration
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.methods import methods_paragraph
 from ablate.ranking.verdicts.ranking_table import ClaimMetric, claim_effects
 from ablate.ranking.verdicts.verdicts import decided, largest_margin
+from ablate.records.designs import AVERAGE, DROP_ONE, Estimand
 from ablate.records.document import Document
 from ablate.records.errors import InputError
 
-ESTIMANDS = {"screening": "average", "factorial": "average", "drop-one": "drop-one", "add-one": "add-one"}
 _DECLARED = (
     "around", "margin", "margin_source", "alpha", "looks", "waves", "left_out", "asked", "seeds", "retune", "pilot"
 )  # fmt: skip
@@ -45,20 +45,20 @@ class Ranked:
     apart: Analysis | None = None
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> Estimand:
         """The estimand of the design: "average", "drop-one" or "add-one"."""
-        return ESTIMANDS.get(self.plan.kind, "average") if self.plan else "average"
+        return (estimand_of(self.plan.kind) if self.plan else None) or AVERAGE
 
-    def table(self, estimand: str) -> pd.DataFrame | None:
+    def table(self, estimand: Estimand) -> pd.DataFrame | None:
         """The verdicts on one estimand; what was tested apart is drop-one. None where there are none."""
         parts = [self.analysis.table] if self.analysis and self.estimand == estimand else []
-        parts += [self.apart.table] if self.apart and estimand == "drop-one" else []
+        parts += [self.apart.table] if self.apart and estimand == DROP_ONE else []
         return pd.concat(parts, ignore_index=True) if parts else None
 
     @property
     def average(self) -> pd.DataFrame | None:
         """The verdicts on average effects; None where there are none."""
-        return self.table("average")
+        return self.table(AVERAGE)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ def ranked(
     ]
     fresh = sorted({entry.run.seed for entry in entries if entry.stage == "confirm"})
     paired = (
-        Design("drop-one", (), tuple(Row({}, seed, i, 1) for i, seed in enumerate(fresh))) if fresh else None
+        Design(DROP_ONE, (), tuple(Row({}, seed, i, 1) for i, seed in enumerate(fresh))) if fresh else None
     )
     paragraph = methods_paragraph(
         analysis, waves, trials_before=trials, confirmation=paired, besides=besides(fact)
@@ -149,13 +149,9 @@ def _analysis(
         collapse=fact.get("collapse"),
         large=largest_margin(finished[metric], "higher" if higher else "lower"),
     )
-    if plan.kind == "drop-one":
-        return analyse_arms(
-            finished, plan.factors, said, estimand="drop-one", shipped=fact.get("shipped"), look=look
-        )
-    if plan.kind == "add-one":
-        return analyse_arms(finished, plan.factors, said, estimand="add-one", look=look)
-    return analyse(finished, plan.factors, said, look=look)
+    return array_design(plan.kind).analyse(
+        finished, plan.factors, said, look=look, shipped=fact.get("shipped")
+    )
 
 
 def _apart(

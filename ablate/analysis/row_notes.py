@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ablate.ranking.designs.design import Design
+from ablate.ranking.designs.registry import array_design
 from ablate.ranking.estimation.analysis import Analysis
 from ablate.ranking.estimation.coding import lines
 from ablate.records.trick import PLACEBO
@@ -26,9 +27,9 @@ def noted(analysis: Analysis, plan: Design, fact: Mapping[str, Any], *, apart: b
         said = [row["note"]] if row["note"] else []
         if apart:
             said.append(APART)
-        if row["trick"] == PLACEBO and plan.kind in ("drop-one", "add-one"):
+        if row["trick"] == PLACEBO and array_design(plan.kind).reference:
             said.append(AGAIN)
-        if factor.role == "conditional" and plan.kind in ("drop-one", "add-one"):
+        if factor.role == "conditional" and array_design(plan.kind).reference:
             said.append(f"given {factor.parent} on")
         if factor.role == "needs_retune" and UNTUNED not in row["note"]:
             said.append(UNTUNED)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.analysis.as_it_is import WITHOUT_IT
+from ablate.analysis.model_parts import WITHOUT_IT
+from ablate.records.designs import TUNED
 from ablate.records.document import Document
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
@@ -17,7 +18,7 @@ CONFIDENCE = 0.95
 
 def is_tuned(fact: Mapping[str, Any] | None) -> bool:
     """Whether the ledger's fact "rank" is of the tuned design, with rows."""
-    return bool(fact) and (fact or {}).get("kind") == "tuned" and bool((fact or {}).get("rows"))
+    return bool(fact) and (fact or {}).get("kind") == TUNED and bool((fact or {}).get("rows"))
 
 
 def tuned_tables(fact: Mapping[str, Any], metric: str, *, higher: bool) -> dict[str, pd.DataFrame]:
@@ -83,7 +84,7 @@ def arms_to_confirm(fact: Mapping[str, Any]) -> dict[str, Document]:
 def confirms(confirmation: Mapping[str, Any], fact: Mapping[str, Any]) -> bool:
     """Whether the ledger's fact "confirm" compares the recipe that the tuned ranking `fact` recommends with its baseline. A later ranking
     may recommend another recipe: the gain that was confirmed is not the gain of that one."""
-    if fact.get("kind") != "tuned" or not fact.get("recommended"):
+    if fact.get("kind") != TUNED or not fact.get("recommended"):
         return True
     arms, needed = confirmation.get("arms") or {}, arms_to_confirm(fact)
     return all(arms.get(name) == needed.get(name) for name in ("winner", "baseline"))

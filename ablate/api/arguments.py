@@ -8,16 +8,18 @@ from functools import wraps
 from math import isfinite
 from typing import Any, ParamSpec, TypeVar
 
-from ablate.api.settings import Settings, whole
+from ablate.api.settings import StudySettings, whole
 from ablate.records.arguments import check_names, parameters_of
+from ablate.records.designs import DESIGN_NAMES
 from ablate.records.errors import InputError
+from ablate.records.words import alternatives
 
 P = ParamSpec("P")
 R = TypeVar("R")
 TEXTS = {
     "budget": 'write "10m", "90s", "2h" or "2000runs"',
     "criterion": 'write "classification" or "regression"',
-    "design": 'write "tuned", "screening", "factorial", "drop-one" or "add-one"',
+    "design": "write " + alternatives([f'"{name}"' for name in DESIGN_NAMES]),
     "name": 'write name="mine"',
     "kernel": 'write "auto", "compiled", "batched", "vmap" or "loop"',
 }
@@ -32,7 +34,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     None stands for the default of every argument.
     """
-    names = [*parameters_of(function), *Settings.__annotations__]
+    names = [*parameters_of(function), *StudySettings.__annotations__]
 
     @wraps(function)
     def call(*args: P.args, **keywords: P.kwargs) -> R:

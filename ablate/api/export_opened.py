@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ablate.tasks.task import Task
 
 FOLDER = "export"
-"""Of a study's report."""
+"""Folder within that of a study's report."""
 
 
 def export_opened(

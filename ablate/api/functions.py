@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ablate.api.arguments import checked
-from ablate.api.given import opened_for
+from ablate.api.open_task import opened_for
 from ablate.api.result import Study
-from ablate.api.settings import Settings
+from ablate.api.settings import StudySettings
 from ablate.api.stages import run_stages
 from ablate.records.arguments import known_arguments
 from ablate.records.errors import InputError
@@ -36,7 +36,7 @@ def study(
     stages: str | Sequence[str] = (),
     force: bool = False,
     resume_from: str | os.PathLike[str] | Study = "",
-    **settings: Unpack[Settings],
+    **settings: Unpack[StudySettings],
 ) -> Study:
     """Find a learning rate, search, rank every trick, confirm, report. Call it again to resume.
 
@@ -50,7 +50,7 @@ def study(
     budget: of the whole study, "90s", "10m" or "2h"; "2000runs" limits the ranking alone. stages: of lr-find, search, rank, confirm,
         costs, report; all if empty.
     force: continue if a step of lr-find fails. resume_from: another study, whose best recipes a new search tries first: its name,
-        the path of its ledger, or the object that this function returned. settings: see `Settings`.
+        the path of its ledger, or the object that this function returned. settings: see `StudySettings`.
 
     A task that is an object is sent to worker processes by value (cloudpickle); one that cannot be pickled is trained in this process,
     and a line says so.
@@ -78,7 +78,7 @@ def rank(
     design: str = "",
     budget: str = "",
     margin: float | None = None,
-    **settings: Unpack[Settings],
+    **settings: Unpack[StudySettings],
 ) -> Study:
     """Give each trick a signed effect, an interval and a verdict, from runs that are designed for it.
 
@@ -106,7 +106,7 @@ def rank(
 
 @checked
 def confirm(
-    task: Any = None, *, seeds: int | None = None, around: Any = "", **settings: Unpack[Settings]
+    task: Any = None, *, seeds: int | None = None, around: Any = "", **settings: Unpack[StudySettings]
 ) -> Study:
     """Train winner and baseline on fresh paired seeds and score them on the test split, which nothing else uses.
 

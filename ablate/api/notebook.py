@@ -7,7 +7,7 @@ import time
 from html import escape
 from typing import Any
 
-from ablate.api.progress import Shown
+from ablate.api.progress import ProgressDisplay
 
 EVERY = 0.3
 """Seconds between updates."""
@@ -20,8 +20,8 @@ def in_notebook() -> bool:
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 
-class NotebookShown(Shown):
-    """`Shown` with the bar as a cell's output, and remarks as lines on standard error."""
+class NotebookProgress(ProgressDisplay):
+    """`ProgressDisplay` with the bar as a cell's output, and remarks as lines on standard error."""
 
     def __init__(self, metric: str, *, higher: bool, quiet: bool = False, unit: str = "") -> None:
         super().__init__(metric, higher=higher, quiet=quiet, unit=unit)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ablate.api.arguments import checked
 from ablate.api.design import check_options, checked_design
-from ablate.api.given import opened_for
-from ablate.api.settings import Settings
+from ablate.api.open_task import opened_for
+from ablate.api.settings import StudySettings
 from ablate.catalogue.own_tricks import using_tricks
 from ablate.lanes.inspection import inspection
 from ablate.study.budget import divided_plan
@@ -66,7 +66,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class StudyPlan:
     """What a study would run. `document`: as `ablate plan --json` prints it."""
 
     document: Mapping[str, Any]
@@ -111,7 +111,7 @@ def inspect(
     data: Any = None,
     criterion: str = "",
     with_: str | Sequence[str] = (),
-    **settings: Unpack[Settings],
+    **settings: Unpack[StudySettings],
 ) -> Inspection:
     """A model's layers, its scales at initialisation, and which tricks apply to it. Task, model and data: as for `study`.
 
@@ -133,8 +133,8 @@ def plan(
     trials: int | None = None,
     budget: str = "",
     design: str = "",
-    **settings: Unpack[Settings],
-) -> Plan:
+    **settings: Unpack[StudySettings],
+) -> StudyPlan:
     """Space, groups, design, power and time of a study; trains nothing (a few steps are timed). Arguments: as for `study`.
 
     design: of the ranking, as for `rank`. Raises InputError.
@@ -145,7 +145,7 @@ def plan(
         given["rank"] = {**(settings.get("rank") or {}), "design": design}
     opened, options = opened_for(task, given, model, data, criterion, trials=trials)  # type: ignore[arg-type]
     with using_tricks(opened.tricks):
-        return Plan(divided_plan(budget.strip(), opened, options))
+        return StudyPlan(divided_plan(budget.strip(), opened, options))
 
 
 def _html(lines: Sequence[str], table: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ EVERY = 10.0
 """Seconds between plain lines."""
 
 
-class Shown:
+class ProgressDisplay:
     """Displays the driver's `Progress`. Use as a context manager.
 
     `metric`: that of "best so far", in `unit`; `higher`: whether higher is better.
@@ -41,7 +41,7 @@ class Shown:
         self.best: float | None = None
         self.began = self.last_line = time.monotonic()
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> ProgressDisplay:
         self.bar.start()
         return self
 

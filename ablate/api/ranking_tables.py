@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import EXPLORATORY, Estimand
+
 if TYPE_CHECKING:
     from ablate.report.data import ReportData
 
@@ -38,7 +41,7 @@ def _title(data: ReportData) -> str:
 
 def tuned_table(data: ReportData) -> Table:
     """One line per trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
-    from ablate.report.tuned_rows import REFERENCES, references, tuned_rows
+    from ablate.report.tuned_rows import references, tuned_rows
 
     table = Table(box=None, pad_edge=False, title=escape(_title(data)), title_justify="left")
     rows = tuned_rows(data)
@@ -48,7 +51,7 @@ def tuned_table(data: ReportData) -> Table:
         if wanted:
             table.add_column(name)
     for name in references(data):
-        table.add_column(REFERENCES[name], justify="right")
+        table.add_column(ESTIMANDS[name].where, justify="right")
         table.add_column("verdict")
     for row in rows:
         cells = [escape(row.against or "off")] * levels + [row.part_of] * held
@@ -59,13 +62,13 @@ def tuned_table(data: ReportData) -> Table:
     return table
 
 
-def _narrow_table(data: ReportData, estimand: str) -> Table:
+def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
     """The same on one reference; a star marks what the reference has."""
-    from ablate.report.tuned_rows import HOLDERS, REFERENCES, references, tuned_rows
+    from ablate.report.tuned_rows import references, tuned_rows
 
-    place, shown = references(data).index(estimand), REFERENCES[estimand]
+    place, shown = references(data).index(estimand), ESTIMANDS[estimand].where
     rows = tuned_rows(data)
-    held = [HOLDERS[estimand] in row.part_of.split(", ") for row in rows]
+    held = [ESTIMANDS[estimand].reference in row.part_of.split(", ") for row in rows]
     title = f"{_title(data)}\n{shown}" if place == 0 else f"\n{shown}"
     table = Table(
         box=None,
@@ -87,7 +90,7 @@ def _narrow_table(data: ReportData, estimand: str) -> Table:
 
 def ranking_tables(ranking: Any) -> list[Table]:
     """The effects with a verdict as Rich tables, one for each estimand and metric, the largest first."""
-    rows = ranking[ranking["estimand"] != "exploratory"]
+    rows = ranking[ranking["estimand"] != EXPLORATORY]
     kinds = Counter(zip(rows["estimand"], rows["metric"], strict=True))
     tables = []
     for (kind, metric), _ in kinds.most_common():

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.records.designs import EXPLORATORY
 from ablate.records.recipe import Recipe
 
 # Training starts before pandas and SciPy are imported: nothing here may import them earlier.
@@ -28,7 +29,7 @@ SHOWN = ("trick", "level", "estimand", "effect", "low", "high", "verdict", "runs
 
 
 @dataclass(frozen=True)
-class Spent:
+class TimeSpent:
     """Where the time went: `seconds` by phase (of all workers together, and of this process), `wall` seconds in all."""
 
     seconds: dict[str, float]
@@ -47,7 +48,7 @@ class Study:
     stages: tuple[str, ...]
     data: ReportData
     page: Path | None
-    spent: Spent | None = None
+    spent: TimeSpent | None = None
     opened: Opened | None = field(default=None, compare=False)
     options: Options | None = field(default=None, compare=False)
 
@@ -198,4 +199,4 @@ class Study:
 
     def _shown_rows(self) -> pd.DataFrame:
         rows = self.ranking
-        return rows[rows["estimand"] != "exploratory"].reindex(columns=list(SHOWN))
+        return rows[rows["estimand"] != EXPLORATORY].reindex(columns=list(SHOWN))

@@ -24,7 +24,7 @@ from ablate.study.request import Options
 SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
 
 
-class Settings(TypedDict, total=False):
+class StudySettings(TypedDict, total=False):
     """The rest of a study: each has the meaning of the study file's key, or of the option, of the same name.
 
     tricks: the user's own: paths of files, modules, or classes like `torch.optim.NAdam`.
@@ -62,7 +62,7 @@ class Settings(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Edits:
+class Overrides:
     """Settings of a study file that commands and functions can replace. None: as the file says."""
 
     trials: int | None = None
@@ -121,7 +121,7 @@ def sections_change(
     """
     given = {name: settings[name] for name in SECTIONS if name in settings}
     text = _as_file(given)
-    edits = Edits(
+    edits = Overrides(
         trials,
         whole("seed", settings, 0),
         whole("epochs", settings, 1),

@@ -11,9 +11,9 @@ import pandas as pd
 from torch import nn
 
 from ablate.api.arguments import check_arguments, checked
-from ablate.api.given import opened_for
+from ablate.api.open_task import opened_for
 from ablate.api.result import Study
-from ablate.api.settings import Settings, whole
+from ablate.api.settings import StudySettings, whole
 from ablate.api.stages import run_stages, shown_for
 from ablate.catalogue.own_tricks import using_tricks
 from ablate.catalogue.registry import registry
@@ -122,9 +122,9 @@ def lr_find(
         from ablate.protocol.anywhere.find import lr_find as of_module
 
         return of_module(task, train_loader, validation_loader, budget=budget, **settings)
-    names = [*parameters_of(lr_find), *Settings.__annotations__]
+    names = [*parameters_of(lr_find), *StudySettings.__annotations__]
     check_arguments({"budget": budget, "criterion": criterion, **settings}, names)
-    opened, options = opened_for(task, cast(Settings, settings), model, data, criterion)
+    opened, options = opened_for(task, cast(StudySettings, settings), model, data, criterion)
     try:
         done = run_stages(
             opened, options, ["lr-find", "report"], lr_find_budget=budget or "", force=force,
@@ -171,7 +171,7 @@ def train(
     data: Any = None,
     criterion: str = "",
     lr: float | None = None,
-    **settings: Unpack[Settings],
+    **settings: Unpack[StudySettings],
 ) -> Trained:
     """Train one recipe once and save the scored weights. Call it again to resume.
 
@@ -206,7 +206,7 @@ def compare(
     data: Any = None,
     criterion: str = "",
     margin: float | None = None,
-    **settings: Unpack[Settings],
+    **settings: Unpack[StudySettings],
 ) -> Comparison:
     """Train two recipes on the same seeds, and stop as soon as one is shown to be better. `effect` > 0: A is better.
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Thread
 
-from ablate.api.notebook import NotebookShown, in_notebook
-from ablate.api.progress import Shown
-from ablate.api.result import Spent, Study
+from ablate.api.notebook import NotebookProgress, in_notebook
+from ablate.api.progress import ProgressDisplay
+from ablate.api.result import Study, TimeSpent
 from ablate.catalogue.own_tricks import OwnTricks, own_tricks, using_tricks
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
@@ -129,16 +129,16 @@ def _run_stages(
         session.overlap = Thread(target=import_report if "report" in chosen else import_statistics).start
         page = run_study(session, options, chosen, force=force, lr_find_budget=lr_find_budget)
         wall = time.perf_counter() - started
-        spent = Spent(dict(session.spent), wall, session.workers) if options.profile else None
+        spent = TimeSpent(dict(session.spent), wall, session.workers) if options.profile else None
         from ablate.report.collect import collect
 
         data = collect(session.ledger)
     return Study(opened.name, chosen, data, page, spent, opened, options)
 
 
-def shown_for(opened: Opened, *, quiet: bool) -> Shown:
+def shown_for(opened: Opened, *, quiet: bool) -> ProgressDisplay:
     """The progress of a study: a bar on a terminal and in a notebook, plain lines elsewhere."""
-    kind = NotebookShown if in_notebook() else Shown
+    kind = NotebookProgress if in_notebook() else ProgressDisplay
     metric = opened.study.metric or opened.task.metric
     higher = opened.task.metric_info(metric).direction == "higher"
     return kind(metric, higher=higher, quiet=quiet, unit=unit_of(metric, opened.task.target_deviation))

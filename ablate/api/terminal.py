@@ -11,7 +11,7 @@ from ablate.api.ranking_tables import tables_of
 from ablate.lanes.phase_timer import PHASES
 
 if TYPE_CHECKING:
-    from ablate.api.result import Spent, Study
+    from ablate.api.result import Study, TimeSpent
 
 
 def show(study: Study) -> None:
@@ -37,7 +37,7 @@ def show(study: Study) -> None:
         console.print(f"  {message.command}", markup=False, soft_wrap=True)
 
 
-def spent_table(spent: Spent) -> Table:
+def spent_table(spent: TimeSpent) -> Table:
     """Phases of training as shares of the workers' time, and those of this process in the meantime."""
     table = Table(
         title=f"{spent.wall:.1f} s with {spent.workers} worker{'s' * (spent.workers != 1)}",

@@ -14,7 +14,7 @@ from typing import Any
 
 from ablate.catalogue import literal
 from ablate.catalogue.optimizer_record import optimizer_record
-from ablate.catalogue.registry import Entry, Registry, shipped, using
+from ablate.catalogue.registry import Registry, RegistryEntry, shipped, using
 from ablate.records.errors import InputError
 from ablate.records.trick import Trick
 
@@ -44,7 +44,7 @@ class OwnTricks:
 
 
 @dataclass(frozen=True, slots=True)
-class OptimizerEntry(Entry):
+class OptimizerEntry(RegistryEntry):
     """An optimizer class as a trick; `module` is the class's dotted path."""
 
     def load(self) -> ModuleType:
@@ -120,7 +120,7 @@ def catalogue_with(tricks: OwnTricks) -> Registry:
     for file in tricks.files:
         if hashlib.sha256(_read(file.path)).hexdigest() != file.sha256:
             raise InputError(f"{file.path} changed while the study ran", hint="run the command again")
-        entries.append(Entry(literal.read(Path(file.path)), Path(file.path), "", file.sha256))
+        entries.append(RegistryEntry(literal.read(Path(file.path)), Path(file.path), "", file.sha256))
     entries += [OptimizerEntry(_record_of(path), Path(path), path) for path in tricks.optimizers]
     return shipped().with_entries(entries)
 

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RegistryEntry:
     """A trick's record and the location of its code. `sha256`: of a user's trick file, so that an edited one is loaded again."""
 
     trick: Trick
@@ -52,8 +52,8 @@ class UnknownTrick(InputError, KeyError):
 class Registry(Mapping[str, Trick]):
     """Name -> record, with the code behind each name. Duplicate names are an error."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries: dict[str, Entry] = {}
+    def __init__(self, entries: Iterable[RegistryEntry]) -> None:
+        self._entries: dict[str, RegistryEntry] = {}
         for entry in entries:
             name = entry.trick.name
             if name in self._entries:
@@ -78,7 +78,7 @@ class Registry(Mapping[str, Trick]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> RegistryEntry:
         """The entry of `name`. Raises UnknownTrick, a KeyError."""
         if name not in self._entries:
             raise UnknownTrick(
@@ -87,7 +87,7 @@ class Registry(Mapping[str, Trick]):
             )
         return self._entries[name]
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str) -> RegistryEntry:
         """The entry of `name`; raises InputError with a suggestion if there is none."""
         if name not in self._entries:
             raise unknown("trick", name, self._entries)
@@ -118,10 +118,10 @@ class Registry(Mapping[str, Trick]):
 
     def plus(self, files: Iterable[Path]) -> Registry:
         """This registry and the tricks in `files` (paths)."""
-        entries = [Entry(literal.read(path), path.resolve(), "") for path in files]
+        entries = [RegistryEntry(literal.read(path), path.resolve(), "") for path in files]
         return self.with_entries(entries)
 
-    def with_entries(self, entries: Iterable[Entry]) -> Registry:
+    def with_entries(self, entries: Iterable[RegistryEntry]) -> Registry:
         """This registry and further entries. Raises InputError if two have the same name."""
         return Registry([*self._entries.values(), *entries])
 
@@ -150,13 +150,13 @@ def shipped() -> Registry:
     entries = []
     for seam in SEAMS:
         for path in sorted((HERE / seam).glob("[a-z]*.py")):
-            entries.append(Entry(literal.read(path), path, f"{__package__}.{seam}.{path.stem}"))
+            entries.append(RegistryEntry(literal.read(path), path, f"{__package__}.{seam}.{path.stem}"))
     for point in entry_points(group="ablate.tricks"):
         spec = importlib.util.find_spec(point.module)
         if spec is None or spec.origin is None:
             raise InputError(f"the plug-in '{point.name}' names a module that does not exist: {point.module}")
         path = Path(spec.origin)
-        entries.append(Entry(literal.read(path), path, point.module))
+        entries.append(RegistryEntry(literal.read(path), path, point.module))
     return Registry(entries)
 
 

@@ -20,7 +20,7 @@ import typer
 from ablate.cli.table_target import Target, with_target
 
 if TYPE_CHECKING:
-    from ablate.api.settings import Edits
+    from ablate.api.settings import Overrides
     from ablate.study.request import Options
 
 Given = Annotated[
@@ -126,15 +126,15 @@ class StudyOptions:
         """The user's own tricks, among them an optimizer that is named as a class."""
         return (*(self.tricks or ()), *([self.optimizer] if "." in self.optimizer else []))
 
-    def edits(self, trials: int | None = None, choice: ChoiceOptions | None = None) -> Edits:
+    def edits(self, trials: int | None = None, choice: ChoiceOptions | None = None) -> Overrides:
         """The changes of the study file that the options ask for."""
-        from ablate.api.settings import Edits
+        from ablate.api.settings import Overrides
         from ablate.records.study import measured_on_validation
 
         choice = choice or ChoiceOptions()
         metric = measured_on_validation(choice.metric)
         include, exclude = listed(choice.include), listed(choice.exclude)
-        return Edits(trials, self.seed, self.epochs, metric or None, include, exclude, self.optimizer)
+        return Overrides(trials, self.seed, self.epochs, metric or None, include, exclude, self.optimizer)
 
 
 def listed(text: str) -> tuple[str, ...]:

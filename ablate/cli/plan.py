@@ -86,7 +86,7 @@ def plan(
 
 def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
     """The plan for people. `verbose`: with the kernels' timings, the layers that tricks touch, and why others do not apply."""
-    from ablate.study.eta import LIMITS, minutes
+    from ablate.study.remaining_time import LIMITS, minutes
 
     space, refused = document["space"], document["not_applicable"]
     lines = [
@@ -147,7 +147,7 @@ def rank_lines(rank: dict[str, Any]) -> list[str]:
 
 def tuned_lines(rank: dict[str, Any]) -> list[str]:
     """Arms, tuning, looks, budget and detectable effect of the tuned design."""
-    from ablate.study.eta import minutes
+    from ablate.study.remaining_time import minutes
 
     arms = ", ".join(f"{count} {estimand}" for estimand, count in rank["arms"].items())
     looks = ", ".join(map(str, rank["looks"]))

@@ -11,7 +11,7 @@ from ablate.cli.output import print_json
 from ablate.cli.table_target import Target, with_target
 
 MOST_CLASSES = 20
-"""Of more classes the card shows the smallest and the largest count only."""
+"""With more classes than this, the card shows the smallest and the largest count only."""
 
 
 def tasks(

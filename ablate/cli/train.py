@@ -12,7 +12,7 @@ from ablate.cli.output import print_json
 from ablate.cli.table_target import Target, with_target
 
 if TYPE_CHECKING:
-    from ablate.lanes.trace import Report
+    from ablate.lanes.trace import EpochReport
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     loaded = load(with_target(task, target))
     remarks = (*loaded.notes, *check(loaded))
 
-    def show(report: Report) -> None:
+    def show(report: EpochReport) -> None:
         if not quiet and not json:
             shown = {"train/loss", "validation/loss", loaded.metric}
             last = {name: lanes[0] for name, lanes in report.curves.items() if name in shown}

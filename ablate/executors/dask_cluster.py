@@ -201,7 +201,7 @@ def _local_cluster(workers: int) -> LocalCluster:
 
 
 def _packed(unfinished: JobResult) -> dict[str, Any]:
-    """As values that the scheduler keeps: it deserialises nothing of ours."""
+    """The unfinished job as values that the scheduler keeps: it deserialises nothing of ours."""
     rows = [
         None if result is None else {**asdict(result), "outcome": str(result.outcome)}
         for result in unfinished.results

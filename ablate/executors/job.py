@@ -11,15 +11,15 @@ from typing import Protocol
 import torch
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks, catalogue_with, using_tricks
+from ablate.executors.error_origin import job_error
 from ablate.executors.job_error import JobError
 from ablate.executors.progress import Progress
 from ablate.executors.shared_task import SharedTask, task_of
-from ablate.executors.whose_error import job_error
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
 from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.context import TaskContext
-from ablate.lanes.trace import Report
+from ablate.lanes.trace import EpochReport
 from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Training
 from ablate.records.errors import AblateError, InputError
@@ -38,7 +38,7 @@ Save = Callable[["JobResult"], None]
 class Pruning(Protocol):
     """Decides after each epoch which lanes of a group to stop."""
 
-    def __call__(self, report: Report, /) -> Sequence[bool] | None: ...
+    def __call__(self, report: EpochReport, /) -> Sequence[bool] | None: ...
     @property
     def never(self) -> bool:
         """Whether no lane is ever stopped; a group may then be split while it trains."""
@@ -55,7 +55,7 @@ class Job:
 
     `reference`: the task as the user typed it (a name, or `file.py:attribute`); nothing else is imported. Or that of `shared`.
     `sha256`: of the task file when the driver read it; a worker that reads another file raises InputError.
-    `prune`: called after each epoch with the `Report`; returns which lanes to stop.
+    `prune`: called after each epoch with the `EpochReport`; returns which lanes to stop.
     `lanes`: how many train at a time; None for all.
     `profile`: synchronise a GPU to attribute time to training phases, which makes training slower.
     `checkpoint`: of a group that contains these runs, from which to continue; empty to start from scratch.
@@ -137,7 +137,7 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
     if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
 
-    def after_epoch(report: Report) -> Sequence[bool] | None:
+    def after_epoch(report: EpochReport) -> Sequence[bool] | None:
         if progress is not None:
             progress(len(report.runs))
         return job.prune(report) if job.prune is not None else None

@@ -51,6 +51,7 @@ class JobError(Exception):
 
     @classmethod
     def of(cls, error: BaseException) -> JobError:
+        """The error with the last of its lines that is the user's, else of ablate's."""
         text = " ".join(_text(error).split())[:200]
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
         location, is_internal = error_location(error)

@@ -132,6 +132,7 @@ class Relay:
         self._trained += lane_epochs
 
     def take(self) -> int:
+        """Lane epochs trained since the last call."""
         trained, self._trained = self._trained, 0
         return trained
 
@@ -164,7 +165,7 @@ class RayChannel(Channel):
 
 
 _received: dict[str, SharedTask] = {}
-"""In a worker: the task, cached by the id of its object, since reading it again would decode the data again."""
+"""A worker's task, cached by the id of its object, since reading it again would decode the data again."""
 
 
 def train_on_worker(

@@ -97,7 +97,7 @@ def _cluster(name: str, address: str) -> Factory:
 
 
 def _adapted(given: Any, name: str, workers: int, progress: Progress | None) -> Executor:
-    """What `given` is or makes, as an executor. A pool that it makes is shut down with the executor; one that it is belongs to the caller. A factory with two parameters gets (workers, progress), as `Factory` says; one with
+    """The executor that `given` is or makes. A pool that it makes is shut down with the executor; one that it is belongs to the caller. A factory with two parameters gets (workers, progress), as `Factory` says; one with
     `max_workers` gets their number, like the pools of `concurrent.futures`; any other is called without arguments."""
     made = given
     if isinstance(given, type) or not hasattr(given, "submit"):

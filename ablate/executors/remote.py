@@ -57,7 +57,7 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True)
-class Silent:
+class NoChannel:
     """No channel: the driver gets no message before the job is done."""
 
     def trained(self, lane_epochs: int) -> None: ...
@@ -103,9 +103,11 @@ class SealedJob:
 
     @classmethod
     def of(cls, job: Job) -> SealedJob:
+        """The job, serialised."""
         return cls(cloudpickle.dumps(job))
 
     def open(self) -> Job:
+        """The job. Raises what `received` raises."""
         job: Job = received(self.content)
         return job
 
@@ -127,7 +129,7 @@ def work(
             _prepare_process()
             if shared is not None:
                 shared.remember()
-            return _resumed(sealed.open(), Guarded(channel or Silent()))
+            return _resumed(sealed.open(), Guarded(channel or NoChannel()))
     except ChannelLost as error:
         raise ConnectionError(f"the job cannot reach its driver ({error})") from error
     except (AblateError, JobError) as error:

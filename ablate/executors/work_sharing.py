@@ -32,12 +32,12 @@ def attach(idle: Semaphore) -> None:
 
 
 def claim_idle_worker() -> bool:
-    """In a worker: claim one idle worker, if there is one. Never blocks."""
+    """Claim one idle worker (called in a worker), if there is one. Never blocks."""
     return _idle is not None and _idle.acquire(block=False)
 
 
 def set_idle(idle: Semaphore, count: int) -> None:
-    """In the driver: `count` workers are idle from now on, whatever was set before."""
+    """Declare `count` workers idle (called in the driver), whatever was set before."""
     while idle.acquire(block=False):
         pass
     for _ in range(count):

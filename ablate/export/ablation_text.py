@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ablate.ranking.estimands import ESTIMANDS
 from ablate.ranking.estimation.coding import lines
+from ablate.records.designs import ADD_ONE, EXPLORATORY, TOGGLE, TUNED, Estimand
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
@@ -13,12 +15,6 @@ from ablate.report.main_rows import label, main_rows
 from ablate.report.numbers import missing, plural
 from ablate.report.verdict import verdict
 
-ESTIMANDS = {
-    "average": "averaged over the other tricks",
-    "drop-one": "in the recipe found",
-    "toggle": "in the recipe found",
-    "add-one": "on the baseline",
-}
 PLAIN = str.maketrans({"\N{NARROW NO-BREAK SPACE}": " ", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " "})
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
@@ -62,14 +58,12 @@ def task_name(data: ReportData) -> str:
 def ablation(data: ReportData) -> Ablation:
     """The ablation of a study. Raises InputError where no trick has been ranked."""
     rows = main_rows(data)
-    if data.ranking is None or rows is None or str(rows["estimand"].iloc[0]) == "exploratory":
+    if data.ranking is None or rows is None or str(rows["estimand"].iloc[0]) == EXPLORATORY:
         raise InputError(
             f"nothing has been ranked in '{data.name}' yet", hint=f"run: ablate rank {data.asked}"
         )
-    wanted = (
-        ["toggle", "add-one"]
-        if (data.design or {}).get("kind") == "tuned"
-        else [str(rows["estimand"].iloc[0])]
+    wanted: list[Estimand] = (
+        [TOGGLE, ADD_ONE] if (data.design or {}).get("kind") == TUNED else [rows["estimand"].iloc[0]]
     )
     shown = data.ranking[data.ranking["estimand"].isin(wanted) & (data.ranking["metric"] == data.metric)]
     several = shown["estimand"].nunique() > 1
@@ -85,7 +79,7 @@ def ablation(data: ReportData) -> Ablation:
     ordered = shown.sort_values(["estimand", "effect"], ascending=[False, False], kind="stable")
     for row in lines(ordered):
         name = label(data, str(row["trick"]), str(row["level"]))
-        where = f", {ESTIMANDS[str(row['estimand'])]}" if several else ""
+        where = f", {ESTIMANDS[row['estimand']].where}" if several else ""
         runs = "" if missing(row["runs"]) else str(int(row["runs"]))
         cells = (
             f"{name}{where}",
@@ -95,7 +89,7 @@ def ablation(data: ReportData) -> Ablation:
             runs,
         )
         table.append(tuple(map(_plain, cells)))
-    where = " and ".join(dict.fromkeys(ESTIMANDS[estimand] for estimand in wanted))
+    where = " and ".join(dict.fromkeys(ESTIMANDS[estimand].where for estimand in wanted))
     better = "higher" if data.higher_is_better else "lower"
     caption = (
         f"Effect of each training trick on {data.metric} of {task_name(data)} ({better} is better), {where}; "

@@ -19,6 +19,7 @@ from ablate.export.winner import Winner, winner
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import curve_rows
 from ablate.ledger.store import Ledger
+from ablate.records.designs import EXPLORATORY
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import write_bytes, write_text
 from ablate.records.recipe import Recipe
@@ -132,7 +133,7 @@ def check_unchanged(task: Task, trained: Mapping[str, Any]) -> None:
 
 def is_ranked(data: ReportData) -> bool:
     """Whether there is an effect from a designed comparison."""
-    return data.ranking is not None and bool((data.ranking["estimand"] != "exploratory").any())
+    return data.ranking is not None and bool((data.ranking["estimand"] != EXPLORATORY).any())
 
 
 def about(data: ReportData, chosen: Winner) -> str:

@@ -20,7 +20,7 @@ from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from ablate.surgery.switch import Switch
 
 DIMENSIONS = {2: 1, 3: 1, 4: 2, 5: 3}
-"""Of activations with the batch -> those in the name of torch's layer."""
+"""Dimensions of activations with the batch -> the dimensions in the name of torch's layer."""
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class LoopText:
         return lines + self.each("penalty", lambda f, p, _: f"mean = mean + {f}(given, {p})")
 
     def _update(self) -> list[str]:
-        """From `gradients` to new `weights`; `step` counts the steps before."""
+        """Lines that turn `gradients` into new `weights`; `step` counts the steps before."""
         skips = self.each(
             "unscale", lambda f, p, name: f"gradients, overflow = {f}(gradients, {name}_state, {p})"
         )

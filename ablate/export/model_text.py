@@ -62,7 +62,7 @@ class Surgery:
         if INIT in recipe:
             yield from self._initialization(bundle)
         if self.net.touched and any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in self.fresh.modules()):  # fmt: skip
-            yield "torch.backends.mha.set_fastpath_enabled(False)  # it would read weights past what stands around them"
+            yield "torch.backends.mha.set_fastpath_enabled(False)  # the fast path would bypass the wrappers around these weights"
 
     def _layer_expressions(self) -> dict[int, str]:
         """The user's layers and their parameters, by their paths."""
@@ -205,7 +205,7 @@ def _body(forward: object) -> str:
     """The text of a `forward` that surgery wrote, without annotations; a gate, which is closed here, returns the branch without the addition."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(forward)))  # type: ignore[arg-type]
 
-    class Plain(ast.NodeTransformer):
+    class _WithoutGates(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.AST:
             self.generic_visit(node)
             return node.args[1] if ast.unparse(node.func).startswith(f"self.{GATE}") else node
@@ -218,7 +218,7 @@ def _body(forward: object) -> str:
             node.returns = None
             return self.generic_visit(node)
 
-    return ast.unparse(Plain().visit(tree))
+    return ast.unparse(_WithoutGates().visit(tree))
 
 
 def _wrapped(start: str, items: list[str], end: str) -> Iterator[str]:

@@ -72,7 +72,7 @@ class Tensors(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, specs: dict[str, Spec], tensors: Mapping[str, Tensor]) -> Tensors:
-        """From tensors `[1, *shape]` by name; zeros where one is missing."""
+        """The tensors `[1, *shape]` by name, put together; zeros where one is missing."""
         parts = [
             tensors[name].reshape(1, -1) if name in tensors else torch.zeros(1, spec.size)
             for name, spec in specs.items()
@@ -212,7 +212,7 @@ class ChannelsFirst(nn.Module):
         return moved
 
 
-class Refused(ValueError):
+class PlainInputError(ValueError):
     """What a trick cannot work with."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -21,7 +21,7 @@ def accuracy(outputs: Tensor, y: Tensor) -> float:
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> float:
-    """In nats, averaged over examples."""
+    """Cross-entropy in nats, averaged over examples."""
     return float(F.cross_entropy(outputs.double(), y))
 
 
@@ -38,7 +38,7 @@ def worst_class_recall(outputs: Tensor, y: Tensor) -> float:
 
 
 def f1(outputs: Tensor, y: Tensor) -> float:
-    """Of class 1 where there are two classes, else averaged over the classes that occur or are predicted."""
+    """F1 of class 1 where there are two classes, else averaged over the classes that occur or are predicted."""
     predicted = outputs.argmax(1)
     classes = [1] if outputs.shape[1] == 2 else torch.unique(torch.cat([y, predicted])).tolist()
     values = []
@@ -80,7 +80,7 @@ def subset_accuracy(outputs: Tensor, y: Tensor) -> float:
 
 
 def binary_cross_entropy(outputs: Tensor, y: Tensor) -> float:
-    """In nats, averaged over labels."""
+    """Cross-entropy in nats, averaged over labels."""
     return float(F.binary_cross_entropy_with_logits(outputs.double(), y.double()))
 
 
@@ -90,7 +90,7 @@ def token_accuracy(outputs: Tensor, y: Tensor) -> float:
 
 
 def token_cross_entropy(outputs: Tensor, y: Tensor) -> float:
-    """In nats, averaged over the tokens that count."""
+    """Cross-entropy in nats, averaged over the tokens that count."""
     return float(F.cross_entropy(outputs.double().flatten(0, -2), y.flatten(), ignore_index=IGNORED))
 
 
@@ -105,7 +105,7 @@ def pixel_accuracy(outputs: Tensor, y: Tensor) -> float:
 
 
 def pixel_cross_entropy(outputs: Tensor, y: Tensor) -> float:
-    """In nats, averaged over the pixels that count."""
+    """Cross-entropy in nats, averaged over the pixels that count."""
     return float(F.cross_entropy(outputs.double(), y, ignore_index=IGNORED))
 
 

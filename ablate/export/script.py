@@ -38,8 +38,8 @@ REPLACED = {
     ("ablate.seams.by_tensor", "tensor_norms"): (PLAIN, "tensor_norms"),
     ("ablate.seams.by_tensor", "scaled_by_tensor"): (PLAIN, "scaled_by_tensor"),
     ("ablate.seams.draws", "keep_mask"): (PLAIN, "keep_mask"),
-    ("ablate.records.errors", "InputError"): (PLAIN, "Refused"),
-    ("ablate.records.errors", "NotApplicable"): (PLAIN, "Refused"),
+    ("ablate.records.errors", "InputError"): (PLAIN, "PlainInputError"),
+    ("ablate.records.errors", "NotApplicable"): (PLAIN, "PlainInputError"),
 }
 """The engine's class or function for many runs -> the script's for one."""
 ALWAYS = (

@@ -123,7 +123,7 @@ class ConvolutionOp:
         return y, direct_backward if is_direct else winograd_backward
 
     def _emit_linear(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
-        """By the functions of a linear layer, whose rows are the positions: values lie channels-last."""
+        """Emit a 1×1 convolution as a linear layer whose rows are the positions: values lie channels-last."""
         op = LinearOp(self.channels[1], self.channels[0], self.has_bias, self.without_bias)
         y, emit_backward = op.emit(replace(context, shape=nhwc_shape(context.shape)), x)
 

@@ -110,7 +110,7 @@ class ExecutionPlan:
         return [tensor.contiguous() if i in self._copied else tensor for i, tensor in enumerate(tensors)]
 
     def _grad_layout(self, params: Sequence[Tensor]) -> tuple[list[GradMatrix], list[int]]:
-        """For the parameters that need a gradient: the matrices of which they are columns, and those with a separate gradient tensor."""
+        """Where parameters' gradients go: the matrices of which they are columns, and those with a separate gradient tensor."""
         matrices: dict[int, GradMatrix] = {}
         separate: list[int] = []
         for i, (tensor, needed) in enumerate(zip(params, self.need[1:], strict=False)):

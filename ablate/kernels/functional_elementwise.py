@@ -16,7 +16,7 @@ Function = Callable[..., Any]
 
 
 def elementwise(function: Callable[..., Tensor]) -> Function:
-    """For functions of tensors `[K, …]` and numbers. The lanes' shapes broadcast from their last dimension.
+    """A rule for functions of tensors `[K, …]` and numbers. The lanes' shapes broadcast from their last dimension.
 
     NotImplemented where a tensor is a single number in each lane and of another dtype: torch would then promote the dtype less than for a
     stacked one.

@@ -38,7 +38,7 @@ def by_vector_blocks(function: Callable[..., Tensor], *values: Tensor) -> Tensor
 
 
 def pointwise(function: Callable[..., Tensor]) -> Callable[..., Any]:
-    """For functions of one tensor that torch vectorises."""
+    """A rule for functions of one tensor that torch vectorises."""
 
     def called(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         plain = not any(isinstance(value, Tensor) for value in (*args, *kwargs.values()))
@@ -48,7 +48,7 @@ def pointwise(function: Callable[..., Tensor]) -> Callable[..., Any]:
 
 
 def reduction(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For functions over some or all dimensions of a lane."""
+    """A rule for functions over some or all dimensions of a lane."""
 
     def called(x: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
         own = range(x.ndim - 1) if dim is None else [dim] if isinstance(dim, int) else dim
@@ -67,7 +67,7 @@ def extreme(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def softmax(x: Tensor, dim: int | None = None, **rest: Any) -> Any:
-    """Over the last dimension: row by row."""
+    """Softmax over the last dimension, row by row."""
     last = dim is not None and dim % (x.ndim - 1) == x.ndim - 2
     return torch.softmax(x.contiguous(), -1) if last and not rest else NotImplemented
 

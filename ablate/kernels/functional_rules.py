@@ -142,7 +142,7 @@ def _to(x: Tensor, *args: Any, **kwargs: Any) -> Any:
 
 
 def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """For functions that treat examples independently: the examples of all lanes become one batch."""
+    """A rule for functions that treat examples independently: the examples of all lanes become one batch."""
 
     def called(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         y = function(x.flatten(0, 1), *args, **kwargs)
@@ -152,7 +152,7 @@ def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def linear_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As the lowering rule of a linear layer of these sizes."""
+    """The product as the lowering rule of a linear layer of these sizes computes it."""
     op = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
     if (cache := op_cache()) is not None and is_compilable(x) and compilable_prefix([op], x):
         y: Tensor = cache.setdefault(op, FusedOp([op]))(x, [weight] if bias is None else [weight, bias])

@@ -114,6 +114,7 @@ class FusedOp:
         return plan
 
     def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        """y of all lanes by torch's differentiable operators, layer by layer."""
         for op in self.ops:
             x = op.eager(x, params[: op.num_params], buffers[: op.num_buffers])
             params, buffers = params[op.num_params :], buffers[op.num_buffers :]

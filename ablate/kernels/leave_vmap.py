@@ -137,7 +137,7 @@ class LaneByLane(TorchFunctionMode):
         self.channels_last = channels_last
 
     @classmethod
-    def again(cls) -> AbstractContextManager[Any]:
+    def copy_of_active(cls) -> AbstractContextManager[Any]:
         """A new context with the present mode, for what runs again in the backward pass."""
         return nullcontext() if cls.active is None else cls(channels_last=cls.active.channels_last)
 

@@ -30,6 +30,7 @@ class Statistics(NamedTuple):
 
     @classmethod
     def of(cls, layer: AnyNorm) -> Statistics:
+        """The statistics that `layer` takes."""
         return cls(layer.over_examples, layer.centred)
 
 
@@ -75,7 +76,7 @@ class _GroupMeans:
         return x.sum(self.dims, keepdim=True) if self.dims else x
 
     def pooled(self, sums: Tensor) -> Tensor:
-        """For each channel the mean of its group, from the channels' sums."""
+        """The mean of each channel's group, from the channels' sums."""
         if self.shares is None:
             return sums / self.count
         return product(sums.flatten(2), self.shares).view(sums.shape)

@@ -101,7 +101,7 @@ def differing(actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor
 
 
 def _exact(tensor: Tensor) -> Tensor:
-    """In double precision, real or complex."""
+    """The tensor in double precision, real or complex."""
     return tensor.detach().to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 

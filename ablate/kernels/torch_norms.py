@@ -30,7 +30,7 @@ class TorchNorm:
     unbiased: ClassVar[bool] = True
 
     def __deepcopy__(self, memo: dict[int, object]) -> TorchNorm:
-        """Of a copied layer: its own."""
+        """The norm of the copied layer, if the layer is copied with it."""
         again = memo.get(id(self.layer))
         return self if not isinstance(again, nn.Module) else TorchNorm(again, self.settings, self.over_examples, self.per_position, self.group_size)  # fmt: skip
 

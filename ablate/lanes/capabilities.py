@@ -157,5 +157,5 @@ class ModelProbe:
 
 def _drawn(module: nn.Module, x: Tensor) -> str:
     """Why lanes of a model that draws from a global generator run one at a time."""
-    found = drawing(module, x)
-    return f"it draws from a global generator{f' ({found})' if found else ''}"
+    layer = drawing(module, x)
+    return f"it draws from a global generator{f' ({layer})' if layer else ''}"

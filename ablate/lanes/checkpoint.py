@@ -22,7 +22,7 @@ from ablate.catalogue.registry import Registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.fingerprint import difference, fingerprint
 from ablate.lanes.optimizer_parts import loaded
-from ablate.lanes.trace import Trace
+from ablate.lanes.trace import RunRecord
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
 from ablate.records.errors import InputError
@@ -131,7 +131,7 @@ def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool
     except (RuntimeError, LookupError, ValueError, TypeError) as error:  # the digest is right: it was made so
         raise _unreadable(path, "its tensors are not those of its runs") from error
     for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):
-        training.traces[run.identity] = Trace(
+        training.traces[run.identity] = RunRecord(
             row["curves"],
             row["best"],
             _with_prefix(tensors, f"outputs/{lane}/"),

@@ -19,7 +19,7 @@ WARM = 3
 """Warm-up steps before the capture, in which libraries choose their kernels; the state is restored after them."""
 
 
-class Settled:
+class StaticStep:
     """A trainer's step with all its state in the same tensors before and after, as capturing requires."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -28,6 +28,7 @@ class Settled:
         self.index = trainer.index().clone()
 
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Train one step on the examples `index` `[K, B]`; returns its losses and accuracies."""
         self.index.copy_(index)
         return self.run()
 
@@ -40,7 +41,7 @@ class Settled:
         return outputs
 
 
-class Captured(Settled):
+class Captured(StaticStep):
     """A step as a CUDA graph, captured once and replayed."""
 
     def __init__(self, trainer: Trainer) -> None:

@@ -24,6 +24,7 @@ class DeviceSplit:
 
     @classmethod
     def of(cls, split: Split, task: Task, device: torch.device) -> DeviceSplit:
+        """The split's examples on a device; streamed inputs stay where they are."""
         y = split.y.to(device)
         x = split.x if isinstance(split.x, Streamed) else split.x.to(device)
         return cls(x, y, task.encoded(y))

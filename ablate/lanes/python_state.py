@@ -35,7 +35,7 @@ ELSEWHERE = frozenset({"torch", "ablate", "logging", "threading", "io"})
 """Packages whose objects are not looked at, but for torch's tensors and generators."""
 
 UNTOLD = object()
-"""In place of what cannot be looked at."""
+"""Stands for what cannot be looked at."""
 
 Snapshot = dict[str, tuple[Any, ...]]
 """Contents by name, in a form that detects changes and replacements (`changed`)."""
@@ -124,7 +124,7 @@ def _closure(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _position(iterator: Iterator[Any]) -> object:
-    """Where an iterator is."""
+    """The position of an iterator."""
     if isinstance(iterator, GeneratorType):
         frame = iterator.gi_frame
         return None if frame is None else f"{frame.f_lasti} {frame.f_locals!r}"

@@ -24,7 +24,7 @@ from ablate.seams.running_statistics import estimated, is_running
 from ablate.seams.tensors import LaneTensors
 
 
-class Trained(Protocol):
+class TrainerState(Protocol):
     """What a pass needs of a trainer: its lanes' weights, seed keys, steps, order and data, and their outputs."""
 
     weights: LaneTensors
@@ -44,12 +44,16 @@ MOST = 16384
 """Examples of a lane after which the pass ends: means over more batches hardly differ."""
 REMEMBERED = 6
 """Passes whose result is kept: several batches and splits are evaluated at the same weights, in turn with those of other snapshots."""
-_latest: WeakKeyDictionary[Trained, deque[tuple[Tensor, Tensor, dict[str, Tensor]]]] = WeakKeyDictionary()
+_latest: WeakKeyDictionary[TrainerState, deque[tuple[Tensor, Tensor, dict[str, Tensor]]]] = (
+    WeakKeyDictionary()
+)
 """Trainer -> the weights and lanes of its latest passes, and what each found."""
 
 
 @contextmanager
-def statistics_of(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> Iterator[None]:
+def statistics_of(
+    trainer: TrainerState, weights: LaneTensors, lanes: Tensor, forward: Forward
+) -> Iterator[None]:
     """Within the context `forward`, of the trainer's `lanes` (int64 `[k]`), has the running statistics of `weights`."""
     if not any(map(is_running, forward.buffers())):
         yield
@@ -68,7 +72,9 @@ def statistics_of(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward
 
 
 @torch.no_grad()
-def _estimated(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> dict[str, Tensor]:
+def _estimated(
+    trainer: TrainerState, weights: LaneTensors, lanes: Tensor, forward: Forward
+) -> dict[str, Tensor]:
     passes = _latest.setdefault(trainer, deque(maxlen=REMEMBERED))
     for flat, lanes_of_pass, statistics in passes:
         if torch.equal(lanes_of_pass, lanes) and torch.equal(flat, weights.flat):
@@ -89,7 +95,7 @@ def steps_of_pass(order: Order) -> int:
     return min(order.steps_per_epoch, max(1, MOST // order.batch_size))
 
 
-def batches(trainer: Trained, lanes: Tensor) -> Iterator[Tensor]:
+def batches(trainer: TrainerState, lanes: Tensor) -> Iterator[Tensor]:
     """Inputs `[k, B, …]` of whole batches: a permutation of the lane's training examples, or as they come where items are read anew."""
     size, steps = trainer.order.batch_size, steps_of_pass(trainer.order)
     if trainer.data.redrawn:

@@ -100,7 +100,7 @@ def _layers_in(value: Any, depth: int = 3) -> Iterator[nn.Module]:
 
 
 def _value(value: Any, depth: int = 3) -> Hashable:
-    """What is equal where two models hold the same; of objects with neither value nor attributes, their type."""
+    """A hashable key that is equal for equal values; for objects without value or attributes, their type."""
     if isinstance(value, Tensor):
         numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         return str(value.dtype), tuple(value.shape), numbers.tobytes()

@@ -26,12 +26,12 @@ def check_nothing_shared(one: nn.Module, other: nn.Module, x: Tensor, effects: S
     names += changed(before, _state(other), possibly=False)
     if names:
         raise InputError(
-            f"the models that the task makes share '{names[0]}', so that a run would go on where another has ended",
+            f"the models that the task makes share '{names[0]}', so state would leak from one run to the next",
             hint="make all of the model anew at each call of the factory; frozen layers may be shared",
         )
     if effects.outside and (names := changed(around, outside(other, logs=False), possibly=False)):
         raise InputError(
-            f"the model's code changes {names[0]}, outside of the model, so that a run would go on where another has ended",
+            f"the model's code changes {names[0]}, outside of the model, so state would leak from one run to the next",
             hint="keep it in a buffer or an attribute of the model",
         )
 

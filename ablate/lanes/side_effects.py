@@ -18,7 +18,7 @@ from ablate.kernels.module_state import begin
 from ablate.lanes.python_state import Snapshot, changed, outside, state_of, sums
 from ablate.surgery.layer_types import CHANNEL_DROPOUTS
 from ablate.surgery.torch_layers import HOOKS
-from ablate.tasks.user_code import UsersCode, draws, repeatable
+from ablate.tasks.user_code import UserCode, draws, repeatable
 
 OWN = frozenset({"_parameters", "_buffers", "_modules", "training", *HOOKS})
 
@@ -98,7 +98,7 @@ def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
 
     for path, layer in dropouts.items():
         layer.register_forward_pre_hook(count(path))
-    with repeatable(), UsersCode("the model's forward or backward pass"):
+    with repeatable(), UserCode("the model's forward or backward pass"):
         begin(module, True)
         outputs = module(x.clone())
         forward = dict(calls)

@@ -22,7 +22,7 @@ VANISHING, EXPLODING = 1e-3, 1e3
 keeps its scale from layer to layer is the sum over a layer's outputs; single elements have less, the more of them a map has), and of the root mean
 squares of their outputs."""
 DEAD_SHARE = 0.5
-"""Of an activation's units; fewer are usual at a ReLU's initialisation with few examples."""
+"""Share of an activation's units; fewer dead ones are usual at a ReLU's initialisation with few examples."""
 RATE = 1e-6
 """The learning rate of the one step; the weights are discarded."""
 
@@ -42,7 +42,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Signal:
+class LayerScales:
     """`verdict`: "healthy", or what is wrong in one line each (`problems`)."""
 
     scales: Mapping[str, Scale] = field(default_factory=dict)
@@ -51,10 +51,11 @@ class Signal:
 
     @property
     def verdict(self) -> str:
+        """ "healthy", or the problems in one line."""
         return "; ".join(self.problems) or "healthy"
 
 
-def signal_scales(context: TaskContext, seed: int = 0) -> Signal:
+def signal_scales(context: TaskContext, seed: int = 0) -> LayerScales:
     """One forward and backward pass of the task's loss on its first batch, by the loop kernel with stochastic gradient descent."""
     recipe = Recipe.of(context.catalogue, {"sgd": {"lr": RATE}})
     loop = context.with_kernel("loop")
@@ -67,7 +68,7 @@ def signal_scales(context: TaskContext, seed: int = 0) -> Signal:
     finally:
         for handle in handles:
             handle.remove()
-    return Signal(scales, problems_of(list(scales.values())), trainer.order.batch_size)
+    return LayerScales(scales, problems_of(list(scales.values())), trainer.order.batch_size)
 
 
 def problems_of(scales: Sequence[Scale]) -> list[str]:

@@ -11,7 +11,7 @@ from ablate.records.run import Run
 
 
 @dataclass(frozen=True)
-class Report:
+class EpochReport:
     """Reported after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
 
     `others`: the curves of the group's other runs, ended or of another age.
@@ -22,12 +22,12 @@ class Report:
     others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
-EpochCallback = Callable[[Report], Sequence[bool] | None]
+EpochCallback = Callable[[EpochReport], Sequence[bool] | None]
 """Called after each epoch; returns which lanes to prune (or None)."""
 
 
 @dataclass
-class Trace:
+class RunRecord:
     """One run's record while it trains.
 
     `best`: the epoch (the first is 1) whose weights are scored. `outputs`: split -> outputs `[N, C or D]` of those
@@ -46,7 +46,7 @@ class Trace:
             self.curves.setdefault(name, []).append(value)
 
 
-def stacked_curves(traces: Sequence[Trace]) -> dict[str, tuple[tuple[float, ...], ...]]:
+def stacked_curves(traces: Sequence[RunRecord]) -> dict[str, tuple[tuple[float, ...], ...]]:
     """The curves so far by metric, of the runs that have begun, in the order of `traces`."""
     curves = [trace.curves for trace in traces]
     names = sorted({name for curves_of_lane in curves for name in curves_of_lane})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ablate.kernels.lower import lower
 from ablate.kernels.protocol import Forward, Weights
-from ablate.lanes import build
+from ablate.lanes import build, trick_state
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.lane_models import lane_models
@@ -62,10 +62,7 @@ class Trainer:
         self.within = 0  # step within the epoch: the same for all lanes, whatever epoch each is in
         self.stale = False
         self.alive = torch.ones(len(runs), dtype=torch.bool, device=context.device)
-        self.extra: dict[str, dict[str, Tensor]] = {
-            active.name: prepare(self.weights, active.settings)
-            for active, prepare in self.group.ports("begin")
-        }
+        self.extra = trick_state.first_state(self.group, self.weights)
         self.graph: StepReplay | None = None
         self.eager = ""  # why capturing failed, if it was tried
         context.clock.lap("build")
@@ -235,9 +232,7 @@ class Trainer:
         state = {"weights": self.weights.flat, "seeds": self.seeds, "steps": self.steps, "alive": self.alive}
         state |= {f"buffer/{name}": buffer for name, buffer in self.forward.buffers().items()}
         state |= saved(self.optimizers.parts, self.layout)
-        for trick, extra in self.extra.items():
-            state |= {f"extra/{trick}/{name}": tensor for name, tensor in extra.items()}
-        return state
+        return state | trick_state.named(self.extra)
 
     def settle(self, state: Mapping[str, Tensor]) -> None:
         """Copy the current values into the tensors of `state` (an earlier `self.state()`) and continue to use those tensors."""
@@ -248,8 +243,7 @@ class Trainer:
         for label, part in labelled(self.optimizers.parts).items():
             part.state = {n: state.get(f"optimizer/{label}/{n}", tensor) for n, tensor in part.state.items()}
             part.missed = state.get(f"missed/{label}", part.missed)
-        for trick, extra in self.extra.items():
-            self.extra[trick] = {name: state[f"extra/{trick}/{name}"] for name in extra}
+        self.extra = trick_state.of_names(self.extra, state)
 
     def take(self, lanes: Tensor) -> None:
         """Keep the lanes at the positions `lanes` (int64), in that order."""
@@ -262,10 +256,7 @@ class Trainer:
         self.leaves = self._leaves()
         self.seeds, self.steps, self.alive = self.seeds[lanes], self.steps[lanes], self.alive[lanes]
         self.stale = True
-        self.extra = {
-            trick: {name: tensor[lanes] for name, tensor in state.items()}
-            for trick, state in self.extra.items()
-        }
+        self.extra = trick_state.take(self.extra, lanes)
 
     def arrange(self) -> None:
         """Put lanes that take the same branches of the model next to each other, so that they run together."""
@@ -294,10 +285,7 @@ class Trainer:
         self.steps = torch.cat([self.steps, other.steps])
         self.alive = torch.cat([self.alive, other.alive])
         self.stale = True
-        self.extra = {
-            trick: {name: torch.cat([tensor, other.extra[trick][name]]) for name, tensor in state.items()}
-            for trick, state in self.extra.items()
-        }
+        self.extra = trick_state.join(self.extra, other.extra)
 
     @torch.no_grad()
     def model(self, lane: int) -> nn.Module:

@@ -15,7 +15,7 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.scored_epochs import scored_epochs, stopped
 from ablate.lanes.scoring import note_of, scored
-from ablate.lanes.trace import EpochCallback, Report, Trace, stacked_curves
+from ablate.lanes.trace import EpochCallback, EpochReport, RunRecord, stacked_curves
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.untrained import Untrained
 from ablate.records.run import Outcome, Result, Run
@@ -57,7 +57,7 @@ class Training:
     that have ended (refill). Which run replaces which, and when, depends on the runs and their results
     alone. Refilling pays if many lanes are cheap together (vmap) but limited by memory.
     `together`: all runs that the group ever had, if more than `runs`: the trainer includes the tricks of each.
-    `keep_weights`: keep the state dict of each run's model, with folded weights, at the scored epoch (`Trace.weights`).
+    `keep_weights`: keep the state dict of each run's model, with folded weights, at the scored epoch (`RunRecord.weights`).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Training:
         self.splits = tuple(dict.fromkeys(("validation", *splits)))
         self.watch = watch
         self.order = [run.identity for run in runs]
-        self.traces = {run.identity: Trace() for run in runs}
+        self.traces = {run.identity: RunRecord() for run in runs}
         self.results: dict[str, Result] = {}
         self.totals = torch.zeros(3, self.most, device=context.device)
         self.seconds = {run.identity: 0.0 for run in runs}
@@ -189,7 +189,7 @@ class Training:
             }
 
     def _outputs(self, split: str, lanes: Tensor) -> Tensor:
-        """As they are scored."""
+        """The lanes' outputs on a split, as they are scored."""
         if split == robust_accuracy.ROBUST:
             return robust_accuracy.outputs(self.trainer, lanes)
         ports = self.trainer.group.ports("views") + self.trainer.group.ports("ensemble")
@@ -245,7 +245,7 @@ class Training:
             lanes = [lane for lane in order if ages[lane] == age]
             cohort = tuple(runs[lane] for lane in lanes)
             others = [run for run in self.runs if run not in cohort]
-            report = Report(cohort, self._curves(cohort), self._curves(others))
+            report = EpochReport(cohort, self._curves(cohort), self._curves(others))
             for lane, ends in zip(lanes, self.watch(report) or [False] * len(lanes), strict=True):
                 pruned[lane] = ends
         return pruned

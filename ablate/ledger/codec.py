@@ -108,4 +108,4 @@ def _refuse(constant: str) -> float:
 _DECODER = json.JSONDecoder(object_hook=_unescape, parse_constant=_refuse)
 """Making one costs more than decoding a run's metrics."""
 _PLAIN_DECODER = json.JSONDecoder(parse_constant=_refuse)
-"""For a text without escaped keys: it calls no Python function for each object."""
+"""The decoder of a text without escaped keys: it calls no Python function for each object."""

@@ -68,7 +68,7 @@ class EncodedCurves(Mapping[str, tuple[float, ...]]):
         return repr(self.decoded())
 
     def decoded(self) -> dict[str, tuple[float, ...]]:
-        """As a dictionary. Raises InputError."""
+        """The curves as a dictionary. Raises InputError."""
         try:
             return curves_of(self._text)
         except schema.DECODING_ERRORS as error:

@@ -105,7 +105,7 @@ def write_csv(
 
 
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
-    """As `write_csv`, for columns of equal length (several times faster for many rows)."""
+    """Write columns as `write_csv` does rows, for columns of equal length (several times faster for many rows)."""
     write_table(path, list(columns), zip(*map(_cells, columns.values()), strict=True))
 
 

@@ -49,7 +49,7 @@ FIGURES = {
     "suggestions?": Each(NUMBER), "curves?": Each([NUMBER]), "drops?": Each(NUMBER), "score?": Each(NUMBER), "by_seed?": Each(NUMBER),
     "cells?": [Each(SCALAR)], "lr?": [NUMBER], "loss?": Either((float, [NUMBER])),
 }  # fmt: skip
-"""Of a step of lr-find."""
+"""The figures of a step of lr-find."""
 TUNED = {
     "kind": str, "around": RECIPE, "baseline": RECIPE, "margin": NUMBER, "margin_source?": str, "metric?": str, "rows?": [EFFECT],
     "tuning?": Each([POINT]), "edges?": [str], "left_out?": Each(Each(str)), "complete?": bool, "spent?": Each(int),

@@ -1,7 +1,8 @@
 """The file format, version 1: tables, header check, connection.
 
 A ledger is recognised by its first 100 bytes, read as plain bytes: SQLite opens a file only if the
-application id and the version match, so that a foreign file or one of another version is never touched.
+application id and the version match (or `migrations.py` leads from that version to this one), so that a foreign file or one
+of another version is never touched.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ablate.ledger.migrations import can_migrate, copied, migrate, version_of
 from ablate.ledger.rows import COLUMNS
 from ablate.records.errors import AblateError, InputError
 from ablate.records.files import cannot_write, write_bytes
@@ -69,7 +71,7 @@ def create(path: Path) -> None:
 
 
 def check_header(path: Path) -> None:
-    """Raise InputError unless `path` is a ledger of this version. Reads 100 bytes and changes nothing."""
+    """Raise InputError unless `path` is a ledger of this version, or of one that `MIGRATIONS` leads from. Reads 100 bytes and changes nothing."""
     try:
         # A pipe or a device could block: check the type before opening it.
         regular = stat.S_ISREG(os.stat(path).st_mode)
@@ -89,7 +91,7 @@ def check_header(path: Path) -> None:
             f"{path} {what} is not an ablate ledger, or its first bytes are damaged",
             hint="restore a copy of it, or move it away and run the study again",
         )
-    if version != VERSION:
+    if version != VERSION and not can_migrate(version, VERSION):
         raise InputError(
             f"{path} is a ledger of format {version}; this ablate reads format {VERSION}",
             hint="open it with the version of ablate that wrote it"
@@ -102,29 +104,50 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """A connection to an existing ledger, in autocommit mode: `BEGIN` is explicit.
 
     A reader opens the file for writing and then sets `query_only`: if a writer was killed in the middle
-    of a commit, SQLite has to roll back before it can read. Raises sqlite3.Error.
+    of a commit, SQLite has to roll back before it can read. A ledger of an older format is migrated: the file by a
+    writer, a copy in memory by a reader. Raises sqlite3.Error.
     """
     uri = path.absolute().as_uri() + "?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
     try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
+        _configure(connection)
         if write:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
-        else:
+        if version_of(connection) < VERSION:
+            _check_kinds(connection)  # before anything of the file could run
+            if not write:
+                connection = copied(connection)
+                _configure(connection)
+            migrate(connection, VERSION, _check_tables)
+        _check_tables(connection)
+        if not write:
             connection.execute("PRAGMA query_only = ON")
-        objects = connection.execute(
-            "SELECT type, tbl_name, sql FROM sqlite_schema ORDER BY rowid"
-        ).fetchall()
-        statements = tuple(sql for _, table, sql in objects if table in TABLES)
-        if statements != SCHEMA or not {kind for kind, _, _ in objects} <= {"table", "index"}:
-            raise sqlite3.DatabaseError("the tables are not those of a ledger")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _check_kinds(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.Error for a file with views or triggers."""
+    kinds = {kind for (kind,) in connection.execute("SELECT type FROM sqlite_schema")}
+    if not kinds <= {"table", "index"}:
+        raise sqlite3.DatabaseError("the tables are not those of a ledger")
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.Error unless the tables are those of this format."""
+    _check_kinds(connection)
+    objects = connection.execute("SELECT tbl_name, sql FROM sqlite_schema ORDER BY rowid")
+    if tuple(sql for table, sql in objects if table in TABLES) != SCHEMA:
+        raise sqlite3.DatabaseError("the tables are not those of a ledger")
 
 
 def foreign_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -179,3 +202,8 @@ def translated_errors(path: Path) -> Iterator[None]:
 def _first_bytes(path: Path) -> bytes:
     with open(path, "rb") as file:
         return file.read(100)
+
+
+def foreign_commit(path: Path) -> AblateError:
+    """The error where another process has written to a ledger that this one has open."""
+    return AblateError(f"another process has written to {path}", hint="run only one driver")

@@ -135,7 +135,7 @@ class Ledger:
         return self._read(lambda index: {name for name, row in index.runs.items() if row.finished})
 
     def unfinished(self, identities: Iterable[str]) -> set[str]:
-        """Those of `identities` that must still be trained. Takes time proportional to their number, whatever the size of the ledger."""
+        """The identities that must still be trained. Takes time proportional to their number, whatever the size of the ledger."""
         wanted = set(identities)
         return self._read(
             lambda index: {
@@ -247,7 +247,7 @@ class Ledger:
                 if self._index is None or version != self._version:
                     index = read_index(self._connection)
                     if self._lock and self._version not in (-1, version) and index.seal_text != self._seal:
-                        raise self._foreign_commit()
+                        raise schema.foreign_commit(self.path)
                     self._index, self._version, self._seal = index, version, index.seal_text
                 return query(self._index)
             finally:
@@ -275,7 +275,7 @@ class Ledger:
                 self._connection.execute(f"PRAGMA busy_timeout = {1000 * schema.TELL_AFTER:.0f}")
             self._connection.execute("BEGIN IMMEDIATE")
             if self._connection.execute("SELECT digest FROM seal").fetchall() != [(self._seal,)]:
-                raise self._foreign_commit()
+                raise schema.foreign_commit(self.path)
             for statement, values in statements:
                 self._connection.execute(statement, values)
             self._connection.execute("UPDATE seal SET digest = ?", (seal,))
@@ -292,9 +292,6 @@ class Ledger:
         """A number that changes when another connection has committed."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
-
-    def _foreign_commit(self) -> AblateError:
-        return AblateError(f"another process has written to {self.path}", hint="run only one driver")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ablate.protocol import curves
 from ablate.protocol.cells import Cell
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding, Step
 from ablate.records.words import noun, verb
@@ -35,7 +35,7 @@ def check_curves(best: Cell, task: Task) -> Step:
             )
         ]
     else:
-        findings = diagnose(recorded_curves, Prior.of(task).loss, len(task.validation))
+        findings = diagnose(recorded_curves, PriorLosses.of(task).loss, len(task.validation))
     if not findings:
         message = "no plateau, no spike, no rising validation loss, no unusual generalisation gap"
         findings = [Finding("sound-curves", "note", message, curves.epochs(1, epochs))]

@@ -21,7 +21,7 @@ PATIENCE, STILL = 3, 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class SampleFit:
     """The fit of the sample with one rate.
 
     `score`: training accuracy, explained fraction of the targets' variance, or the negative of a custom loss; like `loss` in
@@ -49,12 +49,12 @@ class Fit:
         return self.trace.alive
 
 
-def fit(setup: Setup, rates: Sequence[float], goal: float, steps: int = STEPS) -> list[Fit]:
+def fit(setup: Setup, rates: Sequence[float], goal: float, steps: int = STEPS) -> list[SampleFit]:
     """Train one lane per rate on the training data of the setup's context until one of them scores `goal`."""
     runs = [setup.short_run(rate) for rate in rates]
     optimizer = setup.baseline.optimizer.name
 
-    def work(trainer: Trainer) -> list[Fit]:
+    def work(trainer: Trainer) -> list[SampleFit]:
         before = {name: tensor.clone() for name, tensor in trainer.weights.items()}
         pieces: list[list[LossTrace]] = []
         for done in range(0, steps, CHUNK):
@@ -67,7 +67,7 @@ def fit(setup: Setup, rates: Sequence[float], goal: float, steps: int = STEPS) -
                 break
         symmetric = equal_rows(trainer, before)
         return [
-            Fit(
+            SampleFit(
                 rate=float(run.recipe[optimizer]["lr"]),
                 trace=LossTrace(np.concatenate([piece[lane].losses for piece in pieces])),
                 score=scores[lane],

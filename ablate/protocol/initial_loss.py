@@ -19,7 +19,7 @@ from torch import Tensor
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.model_check import model_findings
 from ablate.protocol.output_causes import output_findings, squashed_numbers
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.scales import input_findings, input_scale, standardised, target_findings
 from ablate.protocol.short_runs import map_lanes, with_examples
 from ablate.protocol.steps import Finding, Level, Setup, Step, certain_first
@@ -57,7 +57,7 @@ def initial_loss(setup: Setup) -> Step:
     causes = model_findings(setup)
     if any(one.code == "batch-norm-of-one" for one in causes):
         return Step(1, {}, tuple(causes))
-    prior = Prior.of(task, sample)
+    prior = PriorLosses.of(task, sample)
     starts = measure(setup, sample)
     loss, deviation = medians(starts)
     scaled = None
@@ -132,7 +132,7 @@ def high_of(classes: int | None) -> float:
 
 
 def judge(
-    loss: float, deviation: float, prior: Prior, scaled: float | None, classes: int | None
+    loss: float, deviation: float, prior: PriorLosses, scaled: float | None, classes: int | None
 ) -> list[Finding]:
     """Whether `loss` is too high, and the likely cause; `scaled` is the loss on standardised inputs."""
     high = high_of(classes)
@@ -170,7 +170,7 @@ def judge(
     ]  # fmt: skip
 
 
-def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
+def low_loss_findings(starts: list[Start], prior: PriorLosses) -> list[Finding]:
     """A finding if every untrained loss is below what a model can reach without its inputs."""
     if not all(start.loss < LOW * prior.loss for start in starts):
         return []

@@ -103,8 +103,8 @@ def noisy_training_labels(relations: Relations | None) -> list[Finding]:
     ]  # fmt: skip
 
 
-def labels_wrong_where_sure(relations: Relations | None) -> list[Finding]:
-    """A forest of trees is wrong as often where it is sure as elsewhere (`Surest.labels_wrong`).
+def confident_label_errors(relations: Relations | None) -> list[Finding]:
+    """A forest of trees is wrong as often where it is sure as elsewhere (`ConfidentErrors.labels_wrong`).
 
     Predictions are of examples that it was not fitted to, as in confident learning (Northcutt et al. 2021, arXiv 1911.00068).
     """

@@ -15,13 +15,13 @@ import torch
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.label_causes import (
     UNMATCHED,
-    labels_wrong_where_sure,
+    confident_label_errors,
     noisy_training_labels,
     task_label_cause,
     task_relations,
     with_label_cause,
 )
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
 from ablate.protocol.short_runs import Array, LossTrace, map_lanes, train_steps
 from ablate.protocol.snapshot import Snapshot, loss_of, snapshot_findings, snapshots, with_samples
@@ -87,7 +87,7 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
     best = max(falling, key=lambda drop: drop.mean) if falling else None
     rates, losses = range_test(setup, untrained.losses)
     suggested = suggestions(rates, losses)
-    prior = Prior.of(context.task).loss
+    prior = PriorLosses.of(context.task).loss
     figures: dict[str, Any] = {
         "lr": rates.tolist(),
         "loss": losses.tolist(),
@@ -99,7 +99,7 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
         "training_steps": lane_steps(steps),
     }
     if context.task.criterion == "adversarial":
-        return Step(3, figures, (of_a_game(drops),)), drops
+        return Step(3, figures, (adversarial_finding(drops),)), drops
     seen = None if best is None else trained[drops.index(best)][1]
     evaluated = None if seen is None else loss_of(context.task, seen)
     findings = judge(drops, best, prior, overfitted=overfitted, evaluated=evaluated)
@@ -107,7 +107,7 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
         relations = task_relations(context.task)
         reference = None if relations is None else relations.across.score
         shown = snapshot_findings(context.task, seen, prior, reference)
-        findings += shown or noisy_training_labels(relations) or labels_wrong_where_sure(relations)
+        findings += shown or noisy_training_labels(relations) or confident_label_errors(relations)
     if any(finding.code in UNLEARNED for finding in findings):
         cause = task_label_cause(context.task)
         if cause is not None and best is not None and cause.level == "fail":
@@ -197,7 +197,7 @@ def judge(
     return findings
 
 
-def of_a_game(drops: list[Drop]) -> Finding:
+def adversarial_finding(drops: list[Drop]) -> Finding:
     """The finding for two networks that train against each other."""
     if not any(drop.trace.alive for drop in drops):
         return no_drop(drops, overfitted=False)

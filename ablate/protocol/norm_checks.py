@@ -92,7 +92,7 @@ def momentum_findings(momenta: Mapping[str, float], trained: Collection[str], st
 
 
 def cancelled(model: nn.Module, names: Iterable[str], forward: Callable[[], object]) -> set[str]:
-    """Those of the parameters `names` that a batch norm takes out again in training, such as the bias of the layer before it.
+    """The parameters among `names` that a batch norm takes out again in training, such as the bias of the layer before it.
 
     A constant that is added to one changes the outputs of `forward()` in evaluation mode, and not in training mode.
     """

@@ -15,12 +15,12 @@ import numpy as np
 
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import round_rate
-from ablate.protocol.fit import CHUNK, STEPS, Fit, fit
+from ablate.protocol.fit import CHUNK, STEPS, SampleFit, fit
 from ablate.protocol.model_check import one_model
 from ablate.protocol.norm_checks import cancelled
 from ablate.protocol.overfit_causes import learns, likely_cause
-from ablate.protocol.prevented import prevented
-from ablate.protocol.prior import Prior
+from ablate.protocol.overfit_trials import prevented
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.short_runs import few_examples, map_lanes, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.records.words import noun
@@ -44,7 +44,7 @@ PLOT_LIMIT = 20.0
 def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
     """Step 2; each rate trains `steps` steps at most."""
     context = few_examples(setup.context, EXAMPLES)
-    prior = Prior.of(context.task).loss
+    prior = PriorLosses.of(context.task).loss
     score = context.task.evaluation.code.SCORE
     goal = goal_of(score, prior)
     adversarial = context.task.criterion == "adversarial"
@@ -81,7 +81,7 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
     return Step(2, figures, (*causes, *leak(no_input.loss, prior), *without_gradient(best, sample)))
 
 
-def of_critic(of_both: Fit) -> Fit:
+def of_critic(of_both: SampleFit) -> SampleFit:
     """A fit without the generator's parameters, which had no gradient to move by."""
     of_generator = [name for name in of_both.unmoved if is_generator(name)]
     unmoved = tuple(name for name in of_both.unmoved if name not in of_generator)
@@ -95,12 +95,12 @@ def goal_of(score: str, prior: float) -> float:
     return EXPLAINED if score == "r2" else 1.0
 
 
-def reaches(fits: Sequence[Fit], goal: float) -> bool:
+def reaches(fits: Sequence[SampleFit], goal: float) -> bool:
     """Whether some fit has reached the score `goal`."""
     return any(one.alive and one.score >= goal for one in fits)
 
 
-def best_fit(fits: Sequence[Fit]) -> Fit:
+def best_fit(fits: Sequence[SampleFit]) -> SampleFit:
     """The fit with the highest score, then the lowest loss, among those that stayed finite; else the longest finite one."""
     finite = [one for one in fits if one.alive and np.isfinite(one.loss)]
     if not finite:
@@ -108,7 +108,7 @@ def best_fit(fits: Sequence[Fit]) -> Fit:
     return max(finite, key=lambda one: (one.score, -one.loss, -one.rate))
 
 
-def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
+def more_rates(fits: Sequence[SampleFit]) -> tuple[float, ...]:
     """Rates to try next: lower if the lowest was best or none stayed finite, higher if the highest was, else close to the best."""
     rates = [one.rate for one in fits]
     lower = tuple(round_rate(min(rates) / 10**i) for i in range(LOWER, 0, -1))
@@ -141,7 +141,7 @@ def leak(loss: float, prior: float) -> list[Finding]:
     ]  # fmt: skip
 
 
-def without_gradient(best: Fit, sample: Setup) -> list[Finding]:
+def without_gradient(best: SampleFit, sample: Setup) -> list[Finding]:
     """A finding if parameters never changed, but for those that a batch norm makes ineffective, which is usual and harmless."""
     unmoved = list(best.unmoved)
     if unmoved:
@@ -160,7 +160,7 @@ def without_gradient(best: Fit, sample: Setup) -> list[Finding]:
     ]  # fmt: skip
 
 
-def plotted_curves(fits: Sequence[Fit], best: Fit) -> dict[str, list[float]]:
+def plotted_curves(fits: Sequence[SampleFit], best: SampleFit) -> dict[str, list[float]]:
     """Loss by step for each rate, the best first, cut where it exceeds `PLOT_LIMIT`."""
     curves = {}
     for one in sorted(fits, key=lambda one: (one is not best, one.rate)):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ablate.protocol.fit import Fit
+from ablate.protocol.fit import SampleFit
 from ablate.protocol.short_runs import Array
 from ablate.protocol.snapshot import MODES_DIFFER, differs_in_evaluation
 from ablate.protocol.steps import Finding
@@ -21,7 +21,9 @@ LAST = 10
 """Last steps whose mean is the loss in training mode."""
 
 
-def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, score: str) -> Finding:
+def likely_cause(
+    fits: Sequence[SampleFit], best: SampleFit, prior: float, goal: float, *, score: str
+) -> Finding:
     """The likely cause, checked from the most to the least specific sign. `prior` is the sample's prior loss."""
     shares = {"r2": f"{best.score:.0%} of the variance and ", "loss": ""}
     achieved = shares.get(score, f"training {score.replace('_', ' ')} {best.score:.0%} and ")
@@ -61,12 +63,12 @@ def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, s
     )  # fmt: skip
 
 
-def learns(best: Fit, prior: float) -> bool:
+def learns(best: SampleFit, prior: float) -> bool:
     """Whether the loss is below what a model reaches without its inputs."""
     return best.alive and best.loss < prior - (1 - BEATEN) * abs(prior)
 
 
-def _not_finite(fits: Sequence[Fit]) -> Finding:
+def _not_finite(fits: Sequence[SampleFit]) -> Finding:
     if all(one.trace.finite_steps == 0 for one in fits):
         return Finding(
             "gradient-not-finite", "fail", "the first gradient is not finite, at any rate", "model",
@@ -80,7 +82,7 @@ def _not_finite(fits: Sequence[Fit]) -> Finding:
     )  # fmt: skip
 
 
-def _nothing(fits: Sequence[Fit], best: Fit, reached: str) -> Finding:
+def _nothing(fits: Sequence[SampleFit], best: SampleFit, reached: str) -> Finding:
     """The finding if the loss never falls below the prior."""
     if all(one.constant for one in fits if one.alive):
         return Finding(

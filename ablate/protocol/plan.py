@@ -49,6 +49,7 @@ class Plan:
 
     @property
     def runs(self) -> int:
+        """Number of runs of full length."""
         return self.rates + self.repeats + self.decays
 
     def __str__(self) -> str:
@@ -100,7 +101,7 @@ class Expected:
 def expected(
     decays: int, epochs: int, run_steps: int, budget: Budget | None = None, run_seconds: float = 0.0
 ) -> Expected:
-    """Before anything is trained: the whole grid, its repeats and `decays` weight decays, within `budget`.
+    """What is expected before anything is trained: the whole grid, its repeats and `decays` weight decays, within `budget`.
 
     `run_steps`, `run_seconds`: of a run of full length; a budget in seconds needs the latter.
     """

@@ -13,7 +13,7 @@ from ablate.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
+class PriorLosses:
     """Losses of models that ignore their inputs.
 
     `loss`: the lowest one, the entropy of the class frequencies in nats, or the targets' variance averaged
@@ -27,8 +27,8 @@ class Prior:
     start_of: str = "outputs of zero"
 
     @classmethod
-    def of(cls, task: Task, split: Split | None = None) -> Prior:
-        """Of `split`, by default the training data."""
+    def of(cls, task: Task, split: Split | None = None) -> PriorLosses:
+        """The losses on `split`, by default the training data."""
         y = (task.train if split is None else split).y
         if task.criterion == "detection":
             loss = constant_loss(task, y, y)

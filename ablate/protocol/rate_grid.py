@@ -48,7 +48,7 @@ def rates_worth_trying(rates: Sequence[float], drops: Sequence[Drop], steps: int
     ]  # fmt: skip
 
 
-def rates_that_last(rates: Sequence[float], drops: Sequence[Drop]) -> list[float]:
+def surviving_rates(rates: Sequence[float], drops: Sequence[Drop]) -> list[float]:
     """`rates` below those that diverged in step 3, for two networks against each other: their losses need not fall where they learn."""
     diverged = min((drop.rate for drop in drops if not drop.trace.alive), default=float("inf"))
     return [rate for rate in rates if rate < diverged] or list(rates)

@@ -59,7 +59,7 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
-class Surest:
+class ConfidentErrors:
     """How often a model is wrong on labels that it was not fitted to: among the `SURE` surest of `count` predictions, and among all; `guess`:
     how often the most frequent class is."""
 
@@ -95,11 +95,11 @@ class Relations:
     validation: Relation
     across: Relation
     half_across: Relation
-    surest: Surest | None = None
+    surest: ConfidentErrors | None = None
 
 
 def relations(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> Relations | None:
-    """Of inputs `[N, …]` and targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (only the first is used).
+    """Relations of inputs `[N, …]` to targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (only the first is used).
 
     None if the two models do not accept their kind, or if they are too few.
     """
@@ -117,7 +117,7 @@ def relations(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -
         within,
         by_new_half.best(new_x[new_half:], new_y[new_half:]),
         by_all.best(new_x, new_y),
-        by_half.only(within.model).best(new_x, new_y),
+        by_half.with_model(within.model).best(new_x, new_y),
         surest(np.concatenate([x, new_x]), np.concatenate([y, new_y])) if classes else None,
     )
 
@@ -136,8 +136,8 @@ class Fitted:
     y: NDArray[Any]
     classes: bool
 
-    def only(self, name: str) -> Fitted:
-        """With the model of this name, if there is one."""
+    def with_model(self, name: str) -> Fitted:
+        """These targets with the model of this name alone, if there is one."""
         return replace(self, models={name: self.models[name]} if name in self.models else self.models)
 
     def best(self, new_x: Array, new_y: NDArray[Any]) -> Relation:
@@ -167,8 +167,8 @@ def fitted(x: Array, y: NDArray[Any], *, classes: bool) -> Fitted:
     return Fitted({name: model.fit(x, y) for name, model in models.items()}, y, classes)
 
 
-def surest(x: Array, y: NDArray[Any]) -> Surest:
-    """Of classes `y` `[N]`, each predicted from `x` `[N, D]` by a forest that was fitted to the other folds."""
+def surest(x: Array, y: NDArray[Any]) -> ConfidentErrors:
+    """Errors on classes `y` `[N]`, each predicted from `x` `[N, D]` by a forest that was fitted to the other folds."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import KFold
 
@@ -179,7 +179,7 @@ def surest(x: Array, y: NDArray[Any]) -> Surest:
         wrong[own], certainty[own] = forest.classes_[shares.argmax(1)] != y[own], shares.max(1)
     sure = np.argsort(-certainty, kind="stable")[: max(1, int(SURE * len(y)))]
     guess = 1 - float(np.unique(y, return_counts=True)[1].max()) / len(y)
-    return Surest(float(wrong[sure].mean()), float(wrong.mean()), guess, len(y))
+    return ConfidentErrors(float(wrong[sure].mean()), float(wrong.mean()), guess, len(y))
 
 
 def _relation(

@@ -18,7 +18,7 @@ from ablate.protocol.initial_loss import initial_loss
 from ablate.protocol.loss_drop import Drop, lane_steps, loss_drop
 from ablate.protocol.overfit import overfit_sample
 from ablate.protocol.plan import Budget, Plan, expected, most_runs, plan, short_runs, too_short
-from ablate.protocol.rate_grid import nearest, rate_grid, rates_that_last, rates_worth_trying
+from ablate.protocol.rate_grid import nearest, rate_grid, rates_worth_trying, surviving_rates
 from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, in_a_line, skipped
 
 TELL_WHY = frozenset({
@@ -164,7 +164,7 @@ def planned_runs(
     """
     task = setup.context.task
     rates = (
-        rates_that_last(setup.baseline.rates(), drops)
+        surviving_rates(setup.baseline.rates(), drops)
         if task.criterion == "adversarial"
         else rates_worth_trying(setup.baseline.rates(), drops, run_steps)
     )

@@ -60,7 +60,7 @@ def ranked(cells: Sequence[Cell], task: Task, count: int) -> list[Cell]:
 
 
 def close(best: Sequence[Cell], task: Task) -> list[Cell]:
-    """Those of `best`, the best cell first, that one seed does not separate from it; all if the metric's error is unknown."""
+    """The cells of `best` (sorted, the best first) that one seed does not separate from the best; all if the metric's error is unknown."""
     error = standard_error(task, best[0].value(task.metric), best[0].result)
     least = _sign(task) * best[0].value(task.metric) - CLOSE * error
     return [cell for cell in best if not error or _sign(task) * cell.value(task.metric) >= least]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import DeviceSplit
 from ablate.lanes.trainer import Trainer
-from ablate.protocol.relation import SURE, Surest
+from ablate.protocol.relation import SURE, ConfidentErrors
 from ablate.protocol.standard_error import is_plain
 from ablate.protocol.steps import Finding
 from ablate.tasks.split import Split, shuffled
@@ -70,7 +70,7 @@ def _some(split: Split) -> Split:
 
 
 def snapshots(trainer: Trainer) -> list[Snapshot]:
-    """Of every lane, whose running statistics become those of its weights; the trainer's context is one of `with_samples`."""
+    """Snapshots of every lane, whose running statistics become those of its weights; the trainer's context is one of `with_samples`."""
     training = in_training_mode(trainer).cpu()
     train, validation = (trainer.predict(name, whole=True, views=False).cpu() for name in (SAMPLE, HELD_OUT))
     y, truth = (trainer.context.splits[name].y.cpu() for name in (SAMPLE, HELD_OUT))
@@ -184,7 +184,7 @@ def noisy_labels(seen: Snapshot, reference: float | None = None) -> list[Finding
     most = float(seen.truth.bincount().max()) / len(seen.truth)
     learned = 1 - wrong > most + ERRORS * np.sqrt(_variance(most, len(seen.truth)))
     memorised = train - validation > MEMORISED
-    seen_wrong = Surest(wrong_when_sure, wrong, 1 - most, len(seen.truth)).labels_wrong
+    seen_wrong = ConfidentErrors(wrong_when_sure, wrong, 1 - most, len(seen.truth)).labels_wrong
     if memorised or not learned or not seen_wrong:
         return []
     if reference is not None and reference > 1 - CONTRADICTED * wrong_when_sure:

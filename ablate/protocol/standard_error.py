@@ -56,12 +56,12 @@ def _proportion(share: float, count: int) -> float:
 
 
 def _mean_of(share: float, counts: Sequence[int]) -> float:
-    """Of a mean of proportions over classes with `counts` examples, each near `share`."""
+    """Standard error of a mean of proportions over classes with `counts` examples, each near `share`."""
     return sqrt(sum(_proportion(share, count) ** 2 for count in counts)) / len(counts)
 
 
 def _f1(task: Task, result: Result | None) -> float:
-    """Of F1 = 2a / (2a + b), a and b the shares of true positives and of errors; delta method. 0 without scores."""
+    """Standard error of F1 = 2a / (2a + b), a and b the shares of true positives and of errors; delta method. 0 without scores."""
     scores = np.asarray((result.scores if result else {}).get("validation", ()))
     labels = task.validation.y.numpy()
     if len(scores) != len(labels):

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import cast
 
+from ablate.records.designs import DESIGN_NAMES, TUNED, DesignName
 from ablate.records.errors import InputError, unknown
 from ablate.records.recipe import Catalogue
 from ablate.records.table import Table
 
-Design = Literal["tuned", "screening", "factorial", "drop-one", "add-one"]
-DESIGNS: tuple[Design, ...] = get_args(Design)
-DESIGN_NOTES: Mapping[Design, str] = {
-    "tuned": "what each trick adds to the baseline and to the recipe found, every arm at its own best learning rate; "
-    "needs hundreds of runs, so not where a run takes many minutes",
-    "screening": "a trick's average over all settings of the others, for many tricks in few runs; "
-    "does not serve where the best learning rate depends on the trick, or where combinations diverge",
-    "factorial": "the average effects and all interactions of at most 4 tricks; "
-    "does not serve for more, as the runs double with each",
-    "drop-one": "what the recipe loses without each of its tricks, on few runs; "
-    "does not judge tricks outside the recipe",
-    "add-one": "what the baseline gains with each trick, on few runs; "
-    "does not show what a trick gives beside the others",
-}
-"""What a design answers; and when it does not serve."""
 ARRAY_ONLY = ("waves", "must_have", "levels", "conditional", "retune")
 """Keys of [rank] that the tuned design does without."""
 NONE = "none"
@@ -45,7 +31,7 @@ class RankSection:
     tool. `waves`, `must_have`, `levels`, `conditional` and `retune` are of the array designs; "tuned" does without them.
     """
 
-    design: Design = "tuned"
+    design: DesignName = TUNED
     around: str = "best"
     margin: float | None = None
     waves: int = 3
@@ -80,7 +66,7 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
     with table.at("retune"):
         check_rates(retune, "retune")
     return RankSection(
-        cast(Design, table.choice("design", "tuned", DESIGNS)),
+        cast(DesignName, table.choice("design", TUNED, DESIGN_NAMES)),
         table.text("around", "best"),
         margin,
         table.integer("waves", 3, 1, 3),
@@ -96,14 +82,14 @@ def check_section(section: RankSection) -> None:
     """Raise InputError where a tuned ranking has settings that array designs alone use, or an array a budget."""
     plain = RankSection()
     changed = [key for key in ARRAY_ONLY if getattr(section, key) != getattr(plain, key)]
-    if section.design == "tuned" and changed:
+    if section.design == TUNED and changed:
         raise InputError(
-            f"{changed[0]} in [rank] is for array designs, and this ranking is 'tuned'",
+            f"{changed[0]} in [rank] is for array designs, and this ranking is '{TUNED}'",
             hint='leave it out, or write design = "screening"',
         )
-    if section.design != "tuned" and section.budget:
+    if section.design != TUNED and section.budget:
         raise InputError(
-            f"budget in [rank] is for the design 'tuned', and this ranking is '{section.design}'",
+            f"budget in [rank] is for the design '{TUNED}', and this ranking is '{section.design}'",
             hint="leave it out, or limit the design with waves",
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.analysis.tuned_arms import counts
+from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
@@ -27,7 +28,7 @@ class Action:
 
 def is_tuned_report(data: ReportData) -> bool:
     """Whether the ranking is of the tuned design, with effects."""
-    return bool(data.design) and (data.design or {}).get("kind") == "tuned"
+    return bool(data.design) and (data.design or {}).get("kind") == TUNED
 
 
 def recommended_recipe(data: ReportData) -> Document | None:
@@ -54,7 +55,7 @@ def action(data: ReportData, folder: Path | None = None) -> Action | None:
     gain = (data.confirm or {}).get("gain")
     if recommended["is_baseline"]:
         return _keep(data, folder, None)
-    if hurts := [row["trick"] for row in hurting(design, "toggle", recommended["recipe"])]:
+    if hurts := [row["trick"] for row in hurting(design, TOGGLE, recommended["recipe"])]:
         return _keep(
             data,
             folder,
@@ -123,7 +124,7 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
         else "No other recipe was shown to be better."
     )
     why += _over_found(data) if gain is None else ""
-    rows = hurting(design, "add-one", baseline)
+    rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
     if gain is not None and gain["high"] > 0:

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from ablate.analysis.as_it_is import with_references
 from ablate.analysis.claims import claim_lines, first_claims, with_steps
 from ablate.analysis.confirmed import confirmed, in_arms
 from ablate.analysis.designed_runs import ranked
-from ablate.analysis.explored import explored
+from ablate.analysis.model_parts import with_references
+from ablate.analysis.search_effects import explored
 from ablate.analysis.tuned_arms import confirms, design_document, is_tuned, tuned_tables
 from ablate.catalogue.own_tricks import recorded
 from ablate.catalogue.registry import registry
@@ -19,6 +19,7 @@ from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.export import run_columns
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ranking_table
+from ablate.records.designs import ADD_ONE, DROP_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
@@ -26,7 +27,7 @@ from ablate.report.clean import clean, clean_columns, clean_text
 from ablate.report.data import ReportData
 
 
-class Source(Protocol):
+class LedgerReader(Protocol):
     """The part of `Ledger` that is used here."""
 
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
@@ -38,7 +39,7 @@ class Source(Protocol):
         ...
 
 
-def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> ReportData:
+def collect(ledger: LedgerReader, catalogue: Mapping[str, Trick] | None = None) -> ReportData:
     """Everything that the page shows, cleaned of secrets and unprintable characters.
 
     `catalogue`: trick records for titles and claims (default: all installed). Raises InputError where
@@ -68,7 +69,7 @@ def gather(
     declared = with_references(facts.get("rank") or {}, surgery, records)
     tuned = tuned_tables(declared, metric, higher=higher) if is_tuned(declared) else {}
     rank = ranked(
-        None if declared.get("kind") == "tuned" else declared,
+        None if declared.get("kind") == TUNED else declared,
         entries,
         metric,
         higher=higher,
@@ -85,13 +86,13 @@ def gather(
         factors=plan.factors if plan else (),
         current=not of_another,
     )
-    dropped = [table for table in (rank.table("drop-one") if rank else None, drops) if table is not None]
+    dropped = [table for table in (rank.table(DROP_ONE) if rank else None, drops) if table is not None]
     costs = _costs(facts.get("costs"))
     ranking = ranking_table(
         average=rank.average if rank else None,
         drop_one=pd.concat(dropped, ignore_index=True) if dropped else None,
-        add_one=rank.table("add-one") if rank else tuned.get("add-one"),
-        toggle=tuned.get("toggle"),
+        add_one=rank.table(ADD_ONE) if rank else tuned.get(ADD_ONE),
+        toggle=tuned.get(TOGGLE),
         exploratory=explored(entries, baseline, records, metric, higher=higher),
         claims=rank.claims if rank else None,
         costs=_ratios(costs),

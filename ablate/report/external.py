@@ -13,16 +13,17 @@ import pandas as pd
 
 from ablate.ranking.estimation.analysis import Analysis
 from ablate.ranking.estimation.coding import lines
+from ablate.records.designs import AVERAGE, EXPLORATORY, Estimand
 from ablate.records.document import Document
 from ablate.report.clean import clean, clean_columns
 from ablate.report.data import ReportData
 from ablate.report.numbers import count, plural, significant
 
 _STRONGEST = 6
-ESTIMANDS = {
-    "average": "Adjusted effect: least squares on the runs of the table, each trick with the other columns held fixed. The runs were "
+DEFINITIONS: Mapping[Estimand, str] = {
+    AVERAGE: "Adjusted effect: least squares on the runs of the table, each trick with the other columns held fixed. The runs were "
     "not designed by ablate: what was not randomised may stand behind an effect.",
-    "exploratory": "Exploratory: signed least squares on the trials of a search. A search usually chooses its trials by the results of "
+    EXPLORATORY: "Exploratory: signed least squares on the trials of a search. A search usually chooses its trials by the results of "
     "earlier ones, so no verdict rests on these numbers.",
 }
 

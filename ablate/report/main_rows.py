@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ablate.analysis.designed_runs import ESTIMANDS
+from ablate.ranking.designs.registry import estimand_of
+from ablate.ranking.estimands import ESTIMANDS
 from ablate.ranking.estimation.coding import lines
+from ablate.records.designs import TOGGLE
 from ablate.records.document import Document
 from ablate.report.action import is_tuned_report
 from ablate.report.data import ReportData
 from ablate.report.numbers import NONE, setting
-
-_ESTIMANDS = ("average", "drop-one", "add-one", "toggle", "exploratory")
 
 
 def main_rows(data: ReportData) -> pd.DataFrame | None:
@@ -21,9 +21,9 @@ def main_rows(data: ReportData) -> pd.DataFrame | None:
     """
     if data.ranking is None:
         return None
-    designed = ESTIMANDS.get(str((data.design or {}).get("kind")))
+    designed = estimand_of(str((data.design or {}).get("kind")))
     first = None
-    for estimand in dict.fromkeys([*([designed] if designed else []), *_ESTIMANDS]):
+    for estimand in dict.fromkeys([*([designed] if designed else []), *ESTIMANDS]):
         rows = data.ranking[data.ranking["estimand"] == estimand]
         rows_of_metric = rows[rows["metric"] == data.metric]
         if len(rows_of_metric):
@@ -46,7 +46,7 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
     """Trick, its settings, its verdict in the ranking, and where it comes from (baseline or added)."""
     rows = main_rows(data)
     if is_tuned_report(data) and data.ranking is not None and recipe != data.baseline:
-        rows = data.ranking[data.ranking["estimand"] == "toggle"]
+        rows = data.ranking[data.ranking["estimand"] == TOGGLE]
     verdicts = {}
     if rows is not None:
         for row in lines(rows):

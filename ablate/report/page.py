@@ -65,7 +65,7 @@ def render(data: ReportData) -> Page:
 
 
 def _hash(text: str) -> str:
-    """As a content security policy names an element by its text."""
+    """The name that a content security policy has for an element with this text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

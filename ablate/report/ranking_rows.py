@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.ranking.estimation.coding import lines
+from ablate.records.designs import AVERAGE
 from ablate.records.trick import PLACEBO
 from ablate.report.clean import short_source
 from ablate.report.data import ReportData
@@ -50,7 +51,7 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
         units = Units.of(str(row["metric"]))
         record = data.tricks.get(level) or data.tricks.get(trick) or {}
         claim, claimed_by = claim_beside(data, level if level in data.tricks else trick)
-        rank = ranks.get((trick, level), {}) if row["estimand"] == "average" else {}
+        rank = ranks.get((trick, level), {}) if row["estimand"] == AVERAGE else {}
         lost = 0 if missing(row["runs_failed"]) else int(row["runs_failed"])
         shown.append(
             RankingRow(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.analysis.as_it_is import level_name
+from ablate.analysis.model_parts import level_name
 from ablate.ranking.estimation.coding import lines
 from ablate.report.data import ReportData
 from ablate.report.main_rows import label
@@ -27,7 +27,7 @@ _MOST_FAILURES = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """`columns`: heading and alignment ("text" or "number"); `rows`: cells as text."""
 
     columns: tuple[tuple[str, str], ...]
@@ -35,13 +35,13 @@ class Table:
     caption: str = ""
 
 
-def interactions(data: ReportData) -> Table | None:
+def interactions(data: ReportData) -> ReportTable | None:
     """The largest interactions."""
     rows = (data.diagnostics or {}).get("interactions") or []
     if not rows:
         return None
     units = data.units
-    return Table(
+    return ReportTable(
         (("Pair", "text"), (f"Difference of differences{units.label_of_difference}", "number"), ("95 % interval", "number"), ("p, Holm", "number"), ("Reading", "text")),
         tuple(
             (
@@ -59,7 +59,7 @@ def interactions(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
-def claims(data: ReportData) -> Table | None:
+def claims(data: ReportData) -> ReportTable | None:
     """Every claim of every ranked trick: the claimed and the measured effect, or why it was not measured."""
     if not data.claims:
         return None
@@ -71,7 +71,7 @@ def claims(data: ReportData) -> Table | None:
         if target and any(row["metric"] == "steps_to_target" for row in data.claims)
         else ""
     )
-    return Table(
+    return ReportTable(
         (("Trick", "text"), ("Claimed", "text"), ("Measured", "number"), ("95 % interval", "number"), ("Verdict", "text"), ("n", "number")),
         tuple(_claim_cells(row) for row in data.claims),
         f"Every claim of the literature next to the average effect in this study's designed runs, in the claimed metric.{steps} Robust "
@@ -90,12 +90,12 @@ def _claim_cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (row["trick"], claimed, units.effect(row["effect"]) + units.difference, units.interval(row["low"], row["high"]), row["verdict"], count(row["n"]))  # fmt: skip
 
 
-def importances(data: ReportData) -> Table | None:
+def importances(data: ReportData) -> ReportTable | None:
     """Optuna's importances of a study, by trick and parameter."""
     rows = (data.external or {}).get("importances") or []
     if not rows:
         return None
-    return Table(
+    return ReportTable(
         (("Trick", "text"), ("Its importance", "number"), ("Parameter", "text"), ("Importance", "number")),
         tuple((str(r["trick"]), probability(r["trick_importance"]), str(r["parameter"]), probability(r["importance"])) for r in rows),
         "Optuna's importances (PED-ANOVA over the whole space), shares of 1, summed over the part before the dot of a "
@@ -103,7 +103,7 @@ def importances(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
-def outcomes(data: ReportData) -> Table | None:
+def outcomes(data: ReportData) -> ReportTable | None:
     """Runs by stage and outcome."""
     if not len(data.runs):
         return None
@@ -113,7 +113,7 @@ def outcomes(data: ReportData) -> Table | None:
     stages = list(dict.fromkeys(stage for stage, _ in pairs))
     ends = {end for _, end in pairs}
     seen = [name for name in OUTCOMES if name in ends] + sorted(ends - set(OUTCOMES))
-    return Table(
+    return ReportTable(
         (("Stage", "text"), *((name.replace("_", " "), "number") for name in seen), ("all", "number")),
         tuple(
             (
@@ -127,12 +127,12 @@ def outcomes(data: ReportData) -> Table | None:
     )
 
 
-def failures(data: ReportData) -> Table | None:
+def failures(data: ReportData) -> ReportTable | None:
     """Every run that ended without a value (at most 60)."""
     lost = data.runs[data.runs["outcome"].isin(["diverged", "failed", "out_of_memory", "interrupted"])]
     if not len(lost):
         return None
-    return Table(
+    return ReportTable(
         (("Run", "text"), ("Stage", "text"), ("Outcome", "text"), ("After", "number"), ("Seed", "number"), ("Tricks on", "text"), ("Note", "text")),
         tuple(
             (
@@ -151,12 +151,12 @@ def failures(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
-def failure_rates(data: ReportData) -> Table | None:
+def failure_rates(data: ReportData) -> ReportTable | None:
     """Failure rates with and without each trick."""
     rows = (data.diagnostics or {}).get("failures") or []
     if not rows:
         return None
-    return Table(
+    return ReportTable(
         (("Trick", "text"), ("Failed with it", "number"), ("Failed without", "number"), ("Difference (pp)", "number"), ("95 % interval", "number"), ("p, Holm", "number")),
         tuple(
             (
@@ -173,11 +173,11 @@ def failure_rates(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
-def costs(data: ReportData) -> Table | None:
+def costs(data: ReportData) -> ReportTable | None:
     """Time, memory and inference time of each trick."""
     if data.costs is None or not len(data.costs):
         return None
-    return Table(
+    return ReportTable(
         (("Trick", "text"), ("ms a step", "number"), ("Time", "number"), ("Memory", "number"), ("Inference", "number"), ("n", "number")),
         tuple(
             (str(row["trick"]), significant(row["ms_per_step"]), ratio(row["time_ratio"]), ratio(row["memory_ratio"]), ratio(row["inference_ratio"]), count(row["n"]))
@@ -187,13 +187,13 @@ def costs(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
-def scatter(data: ReportData) -> Table | None:
+def scatter(data: ReportData) -> ReportTable | None:
     """P(A > B), σ with and without, and rank interval of every trick."""
     rows = (data.diagnostics or {}).get("tricks") or []
     if not rows:
         return None
     units = data.units
-    return Table(
+    return ReportTable(
         (("Trick", "text"), ("Rank (95 %)", "number"), ("P(with > without)", "number"), ("σ with", "number"), ("σ without", "number"), ("p raw", "number")),
         tuple(
             (
@@ -210,19 +210,19 @@ def scatter(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
-def aliases(data: ReportData) -> Table | None:
+def aliases(data: ReportData) -> ReportTable | None:
     """The main effects that a design cannot separate."""
     rows = [row for row in (data.design or {}).get("aliases") or [] if str(row["orders"]).startswith("main")]
     if not rows:
         return None
-    return Table(
+    return ReportTable(
         (("Effect", "text"), ("Entangled with", "text"), ("Correlation", "number"), ("Orders", "text")),
         tuple((str(r["effect"]), str(r["other"]), significant(r["correlation"], 2, sign=True), str(r["orders"])) for r in rows[:40]),
         f"Main effects that the design cannot wholly tell apart from others (|correlation| ≥ 0.3){', the first 40' if len(rows) > 40 else ''}.",
     )  # fmt: skip
 
 
-def design_matrix(data: ReportData) -> Table | None:
+def design_matrix(data: ReportData) -> ReportTable | None:
     """One row per run: wave, block, seed, and the level of each factor (+ and − where there are two)."""
     design = data.design or {}
     factors, rows = design.get("factors") or [], design.get("rows") or []
@@ -236,7 +236,7 @@ def design_matrix(data: ReportData) -> Table | None:
     def shown(name: str, level: str) -> str:
         return signs[name].get(level) or level_name(name, level, data.surgery)
 
-    return Table(
+    return ReportTable(
         (("Wave", "number"), ("Block", "number"), ("Seed", "number"), *((name, "sign") for name in signs)),
         tuple(
             (str(r["wave"]), str(r["block"]), str(r["seed"]), *(shown(name, str(r["levels"].get(name, NONE))) for name in signs))

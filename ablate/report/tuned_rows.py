@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.analysis.as_it_is import AS_IT_IS, WITHOUT_IT
+from ablate.analysis.model_parts import AS_IT_IS, WITHOUT_IT
 from ablate.analysis.tuned_arms import compared
+from ablate.ranking.designs.registry import DESIGNS
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import TUNED, Estimand
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.clean import short_source
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, ratio
 
-REFERENCES = {"add-one": "on the baseline", "toggle": "in the recipe found"}
 OFF = "off"
-HOLDERS = {"add-one": "baseline", "toggle": "recipe"}
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class EffectCell:
     """The effect of a trick on one reference, ready to print; `why`: why it has none; the other fields then are "". `against`: what stands in its
     place without it, "off" for nothing."""
 
@@ -36,34 +37,37 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TunedRow:
-    """One line of the table. `cells`: one for each of REFERENCES that was ranked; `claims`: statement and source; `against`: what stands in the trick's
+    """One line of the table. `cells`: one for each estimand that was ranked; `claims`: statement and source; `against`: what stands in the trick's
     place without it ("as it is" for a trick that replaces or removes what the model holds), "" for nothing; `part_of`: "baseline", "recipe" or both."""
 
     name: str
     title: str
     placebo: bool
-    cells: tuple[Cell, ...]
+    cells: tuple[EffectCell, ...]
     claims: tuple[tuple[str, str], ...]
     cost: str
     against: str = ""
     part_of: str = ""
 
 
-def references(data: ReportData) -> list[str]:
-    """The estimands that were ranked, in the order of REFERENCES."""
+def references(data: ReportData) -> list[Estimand]:
+    """The estimands that were ranked, in the order of the design."""
     seen = {row["estimand"] for row in (data.design or {})["effects"]}
-    return [name for name in REFERENCES if name in seen]
+    return [name for name in DESIGNS[TUNED].estimands if name in seen]
 
 
-def by_trick(data: ReportData) -> dict[str, dict[str, Document]]:
+def by_trick(data: ReportData) -> dict[str, dict[Estimand, Document]]:
     """Trick -> estimand -> its effect; the largest effect (on the baseline, else in the recipe) first."""
-    rows: dict[str, dict[str, Document]] = {}
+    rows: dict[str, dict[Estimand, Document]] = {}
     for row in (data.design or {})["effects"]:
-        rows.setdefault(str(row["trick"]), {})[str(row["estimand"])] = row
+        rows.setdefault(str(row["trick"]), {})[row["estimand"]] = row
 
     def size(trick: str) -> float:
         by_reference = rows[trick]
-        effect = next(iter(by_reference[name]["effect"] for name in REFERENCES if name in by_reference), None)
+        effect = next(
+            iter(by_reference[name]["effect"] for name in DESIGNS[TUNED].estimands if name in by_reference),
+            None,
+        )
         return float("inf") if effect is None or missing(effect) else -float(effect)
 
     return {trick: rows[trick] for trick in sorted(rows, key=size)}
@@ -86,21 +90,21 @@ def tuned_rows(data: ReportData) -> list[TunedRow]:
                 cells=tuple(
                     _cell(by_reference[name], design, data.units)
                     if name in by_reference
-                    else Cell(why=str((left.get(name) or {}).get(trick) or "not in this ranking"))
+                    else EffectCell(why=str((left.get(name) or {}).get(trick) or "not in this ranking"))
                     for name in shown
                 ),
                 claims=_claims(record, trick, by_reference),
                 cost=costs.get(trick, ""),
                 against=_against(by_reference),
                 part_of=", ".join(
-                    HOLDERS[name] for name in shown if by_reference.get(name, {}).get("in_recipe")
+                    ESTIMANDS[name].reference for name in shown if by_reference.get(name, {}).get("in_recipe")
                 ),
             )
         )
     return rows
 
 
-def _against(by_reference: Mapping[str, Document]) -> str:
+def _against(by_reference: Mapping[Estimand, Document]) -> str:
     """What a trick was compared with, where that is not its absence on every reference."""
     words = list(dict.fromkeys(_place(row) for row in by_reference.values()))
     return "" if words == [OFF] else " or ".join(words)
@@ -127,7 +131,7 @@ def applies(claim: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     return all(settings.get(name) == value for name, value in claim.get("settings") or ())
 
 
-def _cell(row: Document, design: Document, units: Units) -> Cell:
+def _cell(row: Document, design: Document, units: Units) -> EffectCell:
     notes = []
     if row["same"]:
         notes.append("computes the same as without it")
@@ -144,14 +148,14 @@ def _cell(row: Document, design: Document, units: Units) -> Cell:
             if more is None or missing(more)
             else f"≈ {plural(int(more), 'more pair')} would decide it"
         )
-    return Cell(
+    return EffectCell(
         units.effect(row["effect"]), units.interval(row["low"], row["high"]), str(row["verdict"]), compared(row),
         plural(int(row["pairs"]), "pair"), tuple(notes), against=_place(row),
     )  # fmt: skip
 
 
 def _claims(
-    record: Document, trick: str, by_reference: Mapping[str, Document]
+    record: Document, trick: str, by_reference: Mapping[Estimand, Document]
 ) -> tuple[tuple[str, str], ...]:
     """Statement and source of the claims that are about the settings of some arm of the trick."""
     settings = [dict((row.get("recipe_with") or {}).get(trick) or {}) for row in by_reference.values()]

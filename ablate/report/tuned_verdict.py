@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ablate.analysis.tuned_arms import counts
+from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.action import margin_text, undecided
-from ablate.report.again import fitted, for_all, for_late, for_some
+from ablate.report.continue_commands import command_for_all, command_for_late, command_for_tricks, fitted
 from ablate.report.data import ReportData
 from ablate.report.numbers import plural, significant
 from ablate.report.tuned_rows import by_trick
 
-SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
 REMOVE = "remove_"
 """How the names of tricks begin that take out what the model holds."""
@@ -37,7 +37,7 @@ def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         agree = len({row["verdict"] for row in by_reference.values()}) == 1
         for name, row in list(by_reference.items())[: 1 if agree else None]:
-            label = trick if agree else f"{trick} ({SHORT[name]})"
+            label = trick if agree else f"{trick} ({ESTIMANDS[name].reference})"
             labels.setdefault(str(row["verdict"]), []).append((-abs(row["effect"]), label))
     for kind in KINDS:
         if kind in labels:
@@ -104,13 +104,13 @@ def doubts(data: ReportData) -> Iterator[str]:
     still = undecided(data)
     if still:
         names = [trick for trick, _ in still]
-        command = for_some(data, names, [pairs for _, pairs in still])
+        command = command_for_tricks(data, names, [pairs for _, pairs in still])
         yield f"undecided: {named(names)}{_more([pairs for _, pairs in still])} ({command})"
     ranked = by_trick(data)
     if out := [name for name in fitted(data).get("left_out") or () if name not in ranked]:
-        yield f"{_not_ranked(out)}, because {design['fit']['asked']} are too short ({for_all(data)})"
+        yield f"{_not_ranked(out)}, because {design['fit']['asked']} are too short ({command_for_all(data)})"
     if late := [name for name in (design.get("late") or {}).get("tricks", ()) if name not in ranked]:
-        yield f"{_not_ranked(late)}, because the stages before the ranking took longer than planned ({for_late(data)})"
+        yield f"{_not_ranked(late)}, because the stages before the ranking took longer than planned ({command_for_late(data)})"
     spreads = [race.get("sigma") or 0.0 for race in design.get("races") or ()]
     noisy = [sigma for sigma in spreads if still and sigma > NOISY * design["margin"]]
     if noisy:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from ablate.records.document import Document
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
-from ablate.report.tables import Table
+from ablate.report.tables import ReportTable
 
 
-def tuning(data: ReportData) -> Table | None:
+def tuning(data: ReportData) -> ReportTable | None:
     """One line per arm: its tuning budget and the chosen rate. None if no rate was re-tuned."""
     retune = (data.design or {}).get("retune") or {}
     best = retune.get("best") or {}
     if not best:
         return None
     edge, lost = set(retune.get("edge") or ()), set(retune.get("lost") or ())
-    return Table(
+    return ReportTable(
         (("Arm", "text"), ("Runs", "number"), ("Best rate, × the recipe's", "number"), ("", "text")),
         tuple(
             (
@@ -66,5 +66,5 @@ def _pilot(pilot: Document, units: Units) -> str:
     if sigma is not None and not missing(sigma):
         text += f"; σ̂ {significant(sigma * units.factor)}{units.difference}"
     for side, names in (pilot.get("rescued") or {}).items():
-        text += f"; with all {side}, training lives only when one of these is turned round: {', '.join(names) or 'none'}"
+        text += f"; with all {side}, training succeeds only if one of these is flipped: {', '.join(names) or 'none'}"
     return text if pilot.get("array", True) else f"{text}; no array was run"

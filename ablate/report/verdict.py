@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablate.records.designs import EXPLORATORY
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report import external
@@ -88,7 +89,7 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
     if data.external and rows is not None:
         counts = {kind: int((rows["verdict"] == kind).sum()) for kind in ORDER}
         return external.headline(data, _join([f"{n} {_verb(kind, n)}" for kind, n in counts.items() if n]))
-    if rows is not None and str(rows["estimand"].iloc[0]) != "exploratory":
+    if rows is not None and str(rows["estimand"].iloc[0]) != EXPLORATORY:
         counted = rows[rows["trick"] != PLACEBO]["verdict"].value_counts()
         parts = [
             f"{int(counted[kind])} {_verb(kind, int(counted[kind]))}"

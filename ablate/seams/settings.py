@@ -44,7 +44,7 @@ class Settings:
         dtype: torch.dtype = torch.float32,
         facts: Facts | None = None,
     ) -> Settings:
-        """From one mapping per lane (None: the lane does not have the trick)."""
+        """Settings from one mapping per lane (None: the lane does not have the trick)."""
         settings = list(lanes)
         off = trick.neutral or trick.defaults
         rows = [off if lane is None else lane for lane in settings]

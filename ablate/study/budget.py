@@ -11,7 +11,7 @@ from typing import Any
 from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
-from ablate.study.fit import CONFIRMED, Costs, Fit, fit, named_in
+from ablate.study.fit import CONFIRMED, Costs, StudyFit, fit, named_in
 from ablate.study.plan import Measurements, measure, plan
 from ablate.study.ranking.budget import check_budget, seconds_in
 from ablate.study.ranking.divide import divide
@@ -47,7 +47,7 @@ class Division:
     rank: str
     later: float = 0.0
     words: str = ""
-    fit: Fit | None = None
+    fit: StudyFit | None = None
     measurements: Measurements | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Division:
             document["rank"],
             document.get("later", 0.0),
             "",
-            Fit.of_json(fit) if fit else None,
+            StudyFit.of_json(fit) if fit else None,
         )
 
     def applied(self, study: StudyFile) -> StudyFile:
@@ -210,7 +210,7 @@ def _fit(
     document: Mapping[str, Any],
     aside: Mapping[str, float],
     spent: float,
-) -> Fit | None:
+) -> StudyFit | None:
     """The study made to fit; None for a ranking around a recipe file, or of another design, which has its tricks."""
     runs, study = document["seconds_by_trick"], opened.study
     if not runs or study.rank.around not in ("best", "baseline"):

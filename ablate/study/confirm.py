@@ -8,6 +8,7 @@ from typing import Any
 from ablate.analysis.designed_runs import Ranked
 from ablate.analysis.tuned_arms import arms_to_confirm
 from ablate.ranking.designs.design import training_seed
+from ablate.records.designs import TUNED
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import CONFIRM_SEEDS
 from ablate.records.trick import Trick
@@ -25,7 +26,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     After an array: the winner, the baseline, and the winner without each trick that helps.
     """
     fact = session.ledger.fact("rank") or {}
-    if fact.get("kind") == "tuned" and fact.get("complete") and fact["around"] == winner.to_dict():
+    if fact.get("kind") == TUNED and fact.get("complete") and fact["around"] == winner.to_dict():
         arms = {name: Recipe(recipe) for name, recipe in arms_to_confirm(fact).items()}
         if len(arms) == 1:
             session.progress.say(
@@ -37,7 +38,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         session.progress.say(
             "confirm: the winner is the baseline itself: it is scored on fresh seeds, without a comparison"
         )
-    if fact.get("kind") == "tuned":
+    if fact.get("kind") == TUNED:
         fact = {}
     if fact and fact["around"] != winner.to_dict():
         session.progress.say(

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablate.analysis.as_it_is import surgery_line
+from ablate.analysis.model_parts import surgery_line
 from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.plan import Budget
@@ -21,9 +21,9 @@ from ablate.protocol.steps import in_a_line
 from ablate.records.errors import AblateError, GateFailed, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.search.space import Space, left_out_of, missed
-from ablate.study.eta import time_left
 from ablate.study.growth import grow_search
 from ablate.study.preflight import BUILT_ON_A_RATE, STAND_IN, check_known, no_best, no_rate
+from ablate.study.remaining_time import time_left
 from ablate.study.request import Options
 from ablate.study.resume import make_folder
 from ablate.study.search import search

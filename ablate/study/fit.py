@@ -15,9 +15,9 @@ from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
 from ablate.records.study_space import SpaceSection
 from ablate.records.trick import PLACEBO
-from ablate.study.eta import minutes
 from ablate.study.ranking.budget import OVER, SEARCHED, RankBudget
 from ablate.study.ranking.estimates import LEVELS, expected
+from ablate.study.remaining_time import minutes
 
 USUAL = (
     "remove_norm", "remove_skip", "remove_dropout", "remove_weight_norm", "cosine", "adamw", "weight_decay", "dropout", "batch_norm",
@@ -39,7 +39,7 @@ LEAST_TRIALS = 20
 
 
 @dataclass(frozen=True)
-class Fit:
+class StudyFit:
     """What of a study is run. `trials`: None without a search; then the ranking is around the baseline alone.
     `left_out`: trick -> why it is not ranked. `words`: what was changed, in words; empty if nothing was. `every`: seconds for ranking all
     tricks."""
@@ -53,7 +53,7 @@ class Fit:
         return {**asdict(self), "left_out": dict(self.left_out)}
 
     @classmethod
-    def of_json(cls, document: Mapping[str, Any]) -> Fit:
+    def of_json(cls, document: Mapping[str, Any]) -> StudyFit:
         return cls(**{field.name: document[field.name] for field in fields(cls)})
 
 
@@ -88,7 +88,7 @@ def fit(
     trials: int,
     named: Iterable[str] = (),
     baseline: Iterable[str] = (),
-) -> Fit:
+) -> StudyFit:
     """What of a study of `trials` trials and the tricks of `costs.runs` fits into `seconds`. `named`: tricks that the study names one by one.
     `baseline`: those that the baseline has, which are ranked in any case and come first.
 
@@ -101,9 +101,9 @@ def fit(
     if both + searched + costs.ranking(tricks, WHOLE, 2) <= OVER * seconds:
         fitting = trials if searched == costs.search else int(trials * searched / costs.search)
         if fitting == trials:
-            return Fit(trials)
+            return StudyFit(trials)
         if fitting >= LEAST_TRIALS:
-            return Fit(
+            return StudyFit(
                 fitting,
                 {},
                 f"the search has {fitting} trials instead of {trials}, to leave time for the ranking",
@@ -128,7 +128,7 @@ def fit(
         words += f", of {count} of {len(tricks)} tricks (all of them take about {minutes(every)}; --include NAME,NAME ranks those that you name)"
     words += f"; the whole study takes about {minutes(whole)}"
     why = f"not ranked: {asked} are too short for all tricks; --include NAME ranks it"
-    return Fit(None, dict.fromkeys(others, why), words, every)
+    return StudyFit(None, dict.fromkeys(others, why), words, every)
 
 
 def usual(name: str) -> int:
@@ -162,5 +162,5 @@ def largest(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def named_in(space: SpaceSection, tricks: Iterable[str]) -> list[str]:
-    """Those of `tricks` that a study names one by one."""
+    """The tricks that a study names one by one."""
     return [name for name in tricks if name in space.include]

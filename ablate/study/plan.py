@@ -14,6 +14,7 @@ from ablate.lanes.autotune import Choice
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.plan import expected
+from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import CONFIRM_SEEDS
@@ -74,7 +75,7 @@ def space_of(study: StudyFile, context: TaskContext, scopes: Mapping[str, Scope]
 
 def recipes_by_trick(baseline: Recipe, space: Space) -> dict[str, Recipe]:
     """Trick -> the baseline with it, "" -> the baseline; the most widely used first."""
-    arms = arms_on("add-one", baseline, list(space.settings)).arms
+    arms = arms_on(ADD_ONE, baseline, list(space.settings)).arms
     return {arm.trick: arm.recipes[0] for arm in sorted(arms, key=lambda arm: usual(arm.trick))}
 
 
@@ -133,5 +134,5 @@ def plan(opened: Opened, options: Options, measurements: Measurements | None = N
         "rank": ranking,
         "confirm": {"runs_about": confirm_runs, "seeds": confirm_seeds},
         "seconds_per_run": seconds,
-        "seconds_by_trick": by_trick if study.rank.design == "tuned" else {}, "estimate_seconds": estimate,
+        "seconds_by_trick": by_trick if study.rank.design == TUNED else {}, "estimate_seconds": estimate,
     }  # fmt: skip

@@ -12,6 +12,7 @@ from ablate.executors.registry import factory_of
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
+from ablate.records.designs import TUNED
 from ablate.records.errors import InputError
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import check_section
@@ -70,7 +71,7 @@ def check_ready(
         design, sure = opened.study.rank, "search" not in stages
         # If the recipe is not known yet, only names in the file can be checked.
         named = design.must_have or design.levels or design.conditional
-        if "rank" in stages and (sure or named or design.design == "tuned" or design.budget):
+        if "rank" in stages and (sure or named or design.design == TUNED or design.budget):
             check_ranking(opened, options, space, sure=sure)
     return context
 
@@ -97,12 +98,12 @@ def check_space(opened: Opened, context: TaskContext | None, facts: Mapping[str,
 def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool) -> None:
     """Raise InputError if [rank] names tricks that the study does not have, or a design that cannot
     contain the tricks. `sure`: the recipe to be ranked is final."""
-    from ablate.ranking.designs.waves import check_kind  # imports pandas: only needed for a ranking
+    from ablate.ranking.designs.registry import check_kind  # imports pandas: only needed for a ranking
     from ablate.study.ranking.array_plan import array_mapping
     from ablate.study.ranking.budget import check_budget
 
     check_section(opened.study.rank)
-    if opened.study.rank.design == "tuned":
+    if opened.study.rank.design == TUNED:
         check_budget(opened.study.rank.budget)
         return
     mapping, recipe_known, _ = array_mapping(

@@ -33,7 +33,7 @@ from ablate.study.kernel import choose, left_alone_note, slower_because
 from ablate.study.progress import Progress, Silent
 from ablate.study.request import Opened, Options
 from ablate.study.session import Session
-from ablate.study.study_diff import UNDO, difference, may_grow, what_to_type
+from ablate.study.study_diff import UNDO, difference, may_grow, suggested_command
 from ablate.tasks.describe import describe
 from ablate.tasks.task import Task
 
@@ -228,7 +228,7 @@ def note_facts(
         if not grows or int(before["epochs"]) != fact["epochs"]:
             raise InputError(
                 f"{ledger.path} was made from another study: {difference(before['essential'], essential)}",
-                hint=what_to_type(before["essential"], essential),
+                hint=suggested_command(before["essential"], essential),
             )
         fact["created"] = before["created"]
     if recorded and recorded.get("source_sha256") != about.get("source_sha256"):

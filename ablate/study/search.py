@@ -18,7 +18,7 @@ import numpy as np
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
-from ablate.lanes.trace import Report
+from ablate.lanes.trace import EpochReport
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.records.errors import AblateError
@@ -67,7 +67,7 @@ class Prune:
         """This rule with the curves of runs of the group that already have results, which compete as if they were in it."""
         return replace(self, finished=(*self.finished, *(r.curves.get(self.metric, ()) for r in results)))
 
-    def __call__(self, report: Report) -> list[bool]:
+    def __call__(self, report: EpochReport) -> list[bool]:
         curves = report.curves[self.metric]
         finished = [*self.finished, *report.others.get(self.metric, ())]
         return decide(self.pruner, finished, curves, epochs=self.epochs, higher_is_better=self.higher)
@@ -222,7 +222,7 @@ def _result(session: Session, suggestion: Suggestion, entry: Entry) -> TrialResu
 
 
 @dataclass(frozen=True)
-class Found:
+class BestTrial:
     """The trial with the best mean score on fresh seeds."""
 
     trial: int
@@ -230,7 +230,7 @@ class Found:
     mean: float
 
 
-def choose(session: Session, trials: Sequence[Planned]) -> Found:
+def choose(session: Session, trials: Sequence[Planned]) -> BestTrial:
     """Train the best few again on fresh seeds; the trial with the best mean of those."""
     entries = session.collect(trials)
     scored = [(entry, session.score(entry)) for entry in entries]
@@ -253,7 +253,7 @@ def choose(session: Session, trials: Sequence[Planned]) -> Found:
     best = finalists[int(means.argmax())]
     trial = next(e.trial for e, _ in complete if e.run.recipe == best)
     _note(session, entries)
-    return Found(trial, best, float(means.max()))
+    return BestTrial(trial, best, float(means.max()))
 
 
 def _note(session: Session, entries: Sequence[Entry]) -> None:
@@ -265,23 +265,23 @@ def _note(session: Session, entries: Sequence[Entry]) -> None:
     session.ledger.put("search", {**fact, "outcomes": outcomes})
 
 
-def _simplified(session: Session, found: Found, baseline: Recipe) -> Recipe:
+def _simplified(session: Session, best_trial: BestTrial, baseline: Recipe) -> Recipe:
     """Record the recipe found, without the tricks that it does not need."""
     fact = session.ledger.fact("search", {})
-    simple = simplify(session, found.recipe, baseline)
+    simple = simplify(session, best_trial.recipe, baseline)
     before = (fact.get("best") or {}).get("recipe")
     if before not in (None, simple.recipe.to_dict()):
         session.progress.say(
-            f"search: trial {found.trial} is now the best; ranking and confirmation around another recipe are repeated where they differ"
+            f"search: trial {best_trial.trial} is now the best; ranking and confirmation around another recipe are repeated where they differ"
         )
-    value, seeds = (found.mean, REPEATS) if simple.value is None else (simple.value, simple.seeds)
+    value, seeds = (best_trial.mean, REPEATS) if simple.value is None else (simple.value, simple.seeds)
     best = {
-        "trial": found.trial, "recipe": simple.recipe.to_dict(), "value": value if session.higher else -value, "seeds": seeds,
+        "trial": best_trial.trial, "recipe": simple.recipe.to_dict(), "value": value if session.higher else -value, "seeds": seeds,
     }  # fmt: skip
     if simple.removed:
-        best |= {"removed": list(simple.removed), "whole": found.recipe.to_dict()}
+        best |= {"removed": list(simple.removed), "whole": best_trial.recipe.to_dict()}
         session.progress.say(
-            f"search: trial {found.trial} is no worse without {', '.join(simple.removed)} ({simple.seeds} seeds)"
+            f"search: trial {best_trial.trial} is no worse without {', '.join(simple.removed)} ({simple.seeds} seeds)"
         )
     session.ledger.put("search", {**fact, "best": best})
     return simple.recipe

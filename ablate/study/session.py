@@ -16,13 +16,13 @@ from queue import SimpleQueue
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks
 from ablate.executors.executor import Executor
-from ablate.executors.job import MIN_LANES, Job, JobResult, Pruning
+from ablate.executors.job import Job, JobResult, Pruning
 from ablate.executors.job_error import JobError
 from ablate.executors.remote import WorkerLost
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
-from ablate.lanes.group import grouped, lanes_at_a_time, training_cost
+from ablate.lanes.group import lanes_at_a_time
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
@@ -31,6 +31,7 @@ from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
 from ablate.study.culprits import Culprits
 from ablate.study.failures import RETRIES, Failures, worker_lost
+from ablate.study.job_groups import alone, continued, longest_first, to_group
 from ablate.study.planned import Planned as Planned  # the public name
 from ablate.study.progress import Progress
 
@@ -132,9 +133,7 @@ class Session:
     ) -> Iterator[tuple[list[Planned], Job]]:
         if any(one.stage in DESIGNED for one in planned):
             splits = (*splits, *robust_accuracy.asked(self.context, (one.run.recipe for one in planned)))
-        missing = self.missing(planned)
-        wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity in missing}
-        runs = distinct_runs(one.run for one in reversed(wanted.values()))
+        wanted, runs = to_group(planned, self.missing(planned))
         # groups small enough that every worker has one
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
@@ -143,8 +142,7 @@ class Session:
             runs = distinct_runs(one.run for one in planned)
             most = max(1, len(runs)) if self.context.kernel != "loop" and self.most > 1 else self.most
         catalogue, task = self.context.catalogue, self.context.task
-        groups = grouped(runs, catalogue, most)
-        for group in sorted(groups, key=lambda group: -training_cost(group, catalogue, task.batch_size)):
+        for group in longest_first(runs, most, catalogue, task.batch_size):
             new = tuple(run for run in group if run.identity in wanted)
             if not new:
                 continue
@@ -163,9 +161,7 @@ class Session:
         return unfinished.difference(self._training, self._culprits.waiting)
 
     def _dispatch(self, planned: list[Planned], job: Job) -> None:
-        self.progress.trained(
-            0
-        )  # marks the start of a stage; not reached if all of its runs are in the ledger
+        self.progress.trained(0)  # the start of a stage; not reached if all of its runs are in the ledger
         try:
             future = self.executor.submit(job)
         except BrokenExecutor as error:
@@ -182,7 +178,7 @@ class Session:
             self._on_done(*self._take())
 
     def _take(self) -> list[Future[JobResult]]:
-        """At most MOST_AT_ONCE jobs that are done; waits for the first."""
+        """The jobs that are done, MOST_AT_ONCE at most; waits for the first."""
         done = [self._done.get()]
         while len(done) < MOST_AT_ONCE and not self._done.empty():
             done.append(self._done.get())
@@ -287,7 +283,7 @@ class Session:
         self.progress.say(f"a worker was lost ({type(error).__name__}): its runs are submitted again")
         parts = [(planned, job)]
         if lost == RETRIES and job.prune is None:
-            parts = [([one], replace(job, runs=(one.run,))) for one in planned]
+            parts = alone(planned, job)
         if lost == RETRIES and isinstance(error, BrokenExecutor):
             self._suspects += parts
             self._training.update(run.identity for run in job.runs)
@@ -298,13 +294,7 @@ class Session:
 
     def _split(self, planned: list[Planned], job: Job, done: JobResult) -> list[Planned]:
         """Continue the unfinished runs of a paused group in one part per idle worker; returns the finished ones."""
-        finished = [one for one, result in zip(planned, done.results, strict=True) if result is not None]
-        unfinished = [one for one, result in zip(planned, done.results, strict=True) if result is None]
-        parts = max(1, min(self.workers - len(self._pending), len(unfinished) // MIN_LANES))
-        for i in range(parts):
-            part = unfinished[len(unfinished) * i // parts : len(unfinished) * (i + 1) // parts]
-            self._dispatch(
-                part,
-                replace(job, runs=tuple(one.run for one in part), lanes=None, checkpoint=done.checkpoint),
-            )
+        finished, parts = continued(planned, job, done, self.workers - len(self._pending))
+        for part in parts:
+            self._dispatch(*part)
         return finished

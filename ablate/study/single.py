@@ -12,7 +12,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
-from ablate.lanes.trace import Report
+from ablate.lanes.trace import EpochReport
 from ablate.lanes.training import Training
 from ablate.lanes.weights import check_savable, save
 from ablate.records.errors import AblateError, InputError
@@ -39,7 +39,7 @@ def train_single(
     epochs: int | None,
     device: torch.device,
     folder: Path,
-    report: Callable[[Report], None],
+    report: Callable[[EpochReport], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> Single:
     """Train one run; resume from its checkpoint if there is one. `report` is called after each epoch, `say` with a line about how

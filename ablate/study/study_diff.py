@@ -35,7 +35,7 @@ def difference(one: str, other: str) -> str:
     return "another file"
 
 
-def what_to_type(one: str, other: str) -> str:
+def suggested_command(one: str, other: str) -> str:
     """A hint on how to continue the study of the ledger, or how to start the other one."""
     differences = changed_settings(one, other)
     elsewhere = "another folder with --studies keeps both"

@@ -26,7 +26,7 @@ WEIGHTED = COMPUTING - {"layer_norm", "batch_norm", "group_norm", "instance_norm
 }
 """Functions that a layer with a weight matrix or kernel calls."""
 PRODUCTS = frozenset({"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "einsum"})
-"""Those that multiply two activations as well, which no layer does."""
+"""Functions that multiply two activations as well, which no layer does."""
 FUNCTIONS = {
     **dict.fromkeys(
         ("relu", "relu_", "gelu", "silu", "elu", "leaky_relu", "selu", "mish", "hardswish", "relu6", "softplus", "celu"),

@@ -27,7 +27,7 @@ LAYERS: dict[Any, Callable[[], nn.Module]] = {
 }
 """Function, or name of a method -> the layer that computes the same with the same keyword arguments."""
 GATES = (nn.Sigmoid, nn.Tanh)
-"""As functions these are mostly gates and outputs, and are left alone."""
+"""Called as functions, these are mostly gates and outputs, and are left alone."""
 
 
 def layer_of(node: fx.Node) -> nn.Module | None:

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 class LayerCallMode(TorchFunctionMode):
-    """While it is entered, every call of a layer of `module` (itself included) is reported to `on_call` and `on_return`.
+    """Context in which every call of a layer of `module` (itself included) is reported to `on_call` and `on_return`.
 
     `on_return` is also called where the layer raises, so calls nest properly. `running`: the layers that have been called and have not returned,
     the innermost last. The hooks are removed on exit.

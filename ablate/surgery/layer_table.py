@@ -22,7 +22,7 @@ ROOT = "Global"
 
 
 NETWORKS = ("generator", "critic")
-"""Of an adversarial pair."""
+"""The names of an adversarial pair's networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def in_place(layer: nn.Module) -> nn.Module:
-    """What computes in the place of `layer`: of a `Switch` its branch."""
+    """The module that computes in the place of `layer`: the branch of a `Switch`."""
     return layer.chosen if isinstance(layer, Switch) else layer
 
 

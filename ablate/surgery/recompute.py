@@ -34,6 +34,7 @@ class Recomputing(nn.Sequential):
 
     @classmethod
     def of(cls, sequence: nn.Sequential, size: int) -> Recomputing:
+        """The same modules, recomputed in segments of `size`."""
         new = cls()
         new.__dict__.update(sequence.__dict__)
         new.size = size

@@ -17,7 +17,7 @@ from ablate.tasks.digits_gan import digits_gan
 from ablate.tasks.models import convnet, perceptron
 from ablate.tasks.pixels import moments
 from ablate.tasks.ring import ring
-from ablate.tasks.split import deal, shuffled
+from ablate.tasks.split import random_parts, shuffled
 from ablate.tasks.tabular import encode, standardise, standardised_note
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS, TaskCard
@@ -37,7 +37,7 @@ ADULT = (
 
 def _digits(card: TaskCard) -> Task:
     pixels, labels = sources.digits()
-    rows = deal(len(labels), FIFTHS, labels)
+    rows = random_parts(len(labels), FIFTHS, labels)
     notes: tuple[str, ...] = ()
     if card.name == "digits-longtail":
         rows["T"] = _longtail(rows["T"], labels)
@@ -69,7 +69,7 @@ def _mnist(card: TaskCard) -> Task:
     else:
         x, y, x_test, y_test = sources.arrays(files[0], "x_train", "y_train", "x_test", "y_test")
         pixels, labels, fit = np.concatenate([x, x_test]), np.concatenate([y, y_test]), np.arange(len(x))
-    parts = deal(len(fit), "TVTTTT", labels[fit])  # about 50,000 and 10,000
+    parts = random_parts(len(fit), "TVTTTT", labels[fit])  # about 50,000 and 10,000
     rows = {"T": fit[parts["T"]], "V": fit[parts["V"]], "S": np.arange(len(fit), len(labels))}
     flips = card.name == "fashion-mnist"
     return _images(
@@ -80,7 +80,7 @@ def _mnist(card: TaskCard) -> Task:
 def _cifar10(card: TaskCard) -> Task:
     (path,) = sources.located(card)
     x, labels = sources.arrays(path, "x", "y")
-    rows = deal(len(labels), FIFTHS, labels)
+    rows = random_parts(len(labels), FIFTHS, labels)
     return _images(card, x.transpose(0, 3, 1, 2), labels, rows, (32, 64, 64), pools=2, flips=True)
 
 
@@ -118,7 +118,7 @@ def _small_table(name: str, card: TaskCard) -> Task:
     loader = getattr(datasets, name)
     table, target = loader(return_X_y=True, as_frame=True)
     strata = target.to_numpy() if card.criterion == "classification" else None
-    return _table(card, table, target.to_numpy(), deal(len(table), FIFTHS, strata))
+    return _table(card, table, target.to_numpy(), random_parts(len(table), FIFTHS, strata))
 
 
 def _mammography(card: TaskCard) -> Task:
@@ -129,7 +129,7 @@ def _mammography(card: TaskCard) -> Task:
         whole = sources.frame(files[0], header=None, quotechar="'")
         table, target = whole.iloc[:, :-1], whole.iloc[:, -1]
     labels = (target.astype(str).to_numpy() == "1").astype(np.int64)
-    return _table(card, table, labels, deal(len(labels), FIFTHS, labels), epochs=5, batch_size=128)
+    return _table(card, table, labels, random_parts(len(labels), FIFTHS, labels), epochs=5, batch_size=128)
 
 
 def _adult(card: TaskCard) -> Task:
@@ -139,7 +139,7 @@ def _adult(card: TaskCard) -> Task:
     train, test = (sources.frame(path, names=ADULT, skipinitialspace=True, na_values="?") for path in files)
     whole = concat([train, test], ignore_index=True)
     labels = whole.pop("income").str.startswith(">50K").to_numpy().astype(np.int64)
-    parts = deal(len(train), "TVTTT", labels[: len(train)])
+    parts = random_parts(len(train), "TVTTT", labels[: len(train)])
     rows = {"T": parts["T"], "V": parts["V"], "S": np.arange(len(train), len(whole))}
     return _table(card, whole, labels, rows, epochs=5, batch_size=256)
 
@@ -148,7 +148,7 @@ def _california(card: TaskCard) -> Task:
     (path,) = sources.located(card)
     whole = sources.frame(path)
     target = whole.pop("median_house_value").to_numpy(np.float64)
-    return _table(card, whole, target, deal(len(target), FIFTHS), batch_size=256)
+    return _table(card, whole, target, random_parts(len(target), FIFTHS), batch_size=256)
 
 
 def _table(card: TaskCard, table: pd.DataFrame, target: np.ndarray, rows: Rows, **options: Any) -> Task:
@@ -176,7 +176,7 @@ def _task(
         validation=split["V"],
         test=split["S"],
         **card.options,
-        dealt=True,
+        random_split=True,
         **options,
     )
 

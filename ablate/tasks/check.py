@@ -18,7 +18,7 @@ from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
 from ablate.tasks.token_ids import EMBEDDINGS
-from ablate.tasks.user_code import UsersCode, repeatable, without_nested_notice
+from ablate.tasks.user_code import UserCode, repeatable, without_nested_notice
 
 BATCH = 8
 
@@ -115,7 +115,7 @@ def _users_file(task: Task) -> Path | None:
 
 def _fresh_model(task: Task) -> nn.Module:
     hint = "give a function without arguments: model=lambda: MyNet(…)" if isinstance(task.model, type) else ""
-    with UsersCode("making the model", _users_file(task), hint) as running:
+    with UserCode("making the model", _users_file(task), hint) as running:
         try:
             model, other = task.model(), task.model()
         except TypeError as error:
@@ -169,7 +169,7 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
     if task.kind == "image" and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
         hint += "; images are [N, C, H, W]: x.permute(0, 3, 1, 2)"
     with (
-        UsersCode("the model's forward pass", _users_file(task), hint),
+        UserCode("the model's forward pass", _users_file(task), hint),
         first_convolution_input(model) as seen,
     ):
         output = model.train()(x)

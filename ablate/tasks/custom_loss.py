@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.metric_table import CRITERIA, Criterion
 from ablate.tasks.packing import Packing
-from ablate.tasks.user_code import UsersCode
+from ablate.tasks.user_code import UserCode
 
 PROBED = 3
 """Number of lanes with which vmap is tested."""
@@ -87,7 +87,7 @@ class CustomLoss:
     def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
         """One lane: outputs `[B, …]`, target `[B, …]` -> `[B]`, or the mean `[]`. Raises InputError."""
         given, wanted = self.unpacked(outputs, target)
-        with UsersCode("the loss", hint=self._hint(given, wanted)):
+        with UserCode("the loss", hint=self._hint(given, wanted)):
             losses = self.function(given, wanted)
         if not isinstance(losses, Tensor):
             raise InputError(

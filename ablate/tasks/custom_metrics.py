@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks.metric_table import METRICS, Criterion, Direction, Metric
-from ablate.tasks.user_code import UsersCode
+from ablate.tasks.user_code import UserCode
 
 DIRECTIONS: dict[str, Direction] = {
     "maximize": "higher",
@@ -39,7 +39,7 @@ class CustomMetric:
 
     def __call__(self, outputs: Any, targets: Any) -> float:
         """The value for one lane's split. Raises InputError if the function raises or returns no number."""
-        with UsersCode(f"the metric '{self.name}'"):
+        with UserCode(f"the metric '{self.name}'"):
             value = _updated(self.function, outputs, targets) if is_torchmetric(self.function) else self.function(outputs, targets)  # fmt: skip
         if isinstance(value, Tensor) and value.numel() == 1:
             return float(value)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ablate.records.errors import InputError
+from ablate.tasks.item_reader import Reader
 from ablate.tasks.items import Items, Survey, read, variation
 from ablate.tasks.memory_limit import check_bytes
 from ablate.tasks.packing import Packing, is_nested, pack
-from ablate.tasks.reading import Reader
 from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 
@@ -209,7 +209,7 @@ def _other_form(array: np.ndarray) -> str:
 
 
 def _plain(values: Any) -> np.ndarray:
-    """As an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for missing values."""
+    """The values as an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for missing values."""
     if is_frame(values) or is_series(values):
         from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
 

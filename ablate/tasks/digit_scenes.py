@@ -9,7 +9,7 @@ import numpy as np
 from ablate.tasks import sources
 from ablate.tasks.detector import detector
 from ablate.tasks.pixels import moments
-from ablate.tasks.split import deal
+from ablate.tasks.split import random_parts
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import TaskCard
 
@@ -45,7 +45,7 @@ def digit_scenes(card: TaskCard) -> Task:
     """The task `digit-scenes`; digits of a split are in that split's scenes only."""
     pixels, labels = sources.digits()
     images = pixels.reshape(-1, DIGIT, DIGIT).astype(np.float32)
-    rows = deal(len(labels), "TVSTT", labels)
+    rows = random_parts(len(labels), "TVSTT", labels)
     splits = {}
     for seed, (letter, count) in enumerate(SIZES.items()):
         draws = np.random.default_rng(seed)

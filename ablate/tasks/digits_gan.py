@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ablate.surgery.adversarial_pair import SCORES
 from ablate.tasks import sources
 from ablate.tasks.gan_task import gan_task
-from ablate.tasks.split import deal
+from ablate.tasks.split import random_parts
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import TaskCard
 
@@ -30,7 +30,7 @@ RIDGE = 0.02
 def digits_by_split() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(pixels from −1 to 1, float32 `[N, 1, 8, 8]`; labels `[N]`), each by split: 60 % training, 20 % validation, 20 % test."""
     pixels, labels = sources.digits()
-    rows = deal(len(labels), "TVSTT", labels)
+    rows = random_parts(len(labels), "TVSTT", labels)
     images = torch.from_numpy((pixels / 8 - 1).astype(np.float32)).reshape(-1, 1, SIDE, SIDE)
     targets = torch.from_numpy(labels.astype(np.int64))
     index = {where: torch.from_numpy(rows[where]) for where in "TVS"}

@@ -39,6 +39,7 @@ class Evaluation:
 
     @property
     def dense(self) -> bool:
+        """Whether an example's target is a map (segmentation, tokens)."""
         return isinstance(self.code, Dense)
 
     @property

@@ -13,7 +13,7 @@ from torch import nn
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.models import EmbeddedPerceptron, perceptron
-from ablate.tasks.split import deal
+from ablate.tasks.split import random_parts
 from ablate.tasks.table_cells import FEW, cells_text, form_of_dates, stray_cells
 from ablate.tasks.tabular import fit_encoder, standardise, standardised_note
 
@@ -60,7 +60,7 @@ def frame_arguments(
     criterion, y, labels = _target(target, column)
     if criterion == "classification" and (cells := stray_cells(target)) is not None:
         notes.append(f"{column}: {cells_text(target, cells, 'numbers')}; counted as a class: leave such cells empty if the value is missing")  # fmt: skip
-    rows = deal(len(y), FIFTHS, y if criterion == "classification" else None)
+    rows = random_parts(len(y), FIFTHS, y if criterion == "classification" else None)
     if len(rows) < 3 or not all(map(len, rows.values())):
         raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
     encoder = fit_encoder(table, rows["T"], embed=model is None if embed is None else embed)
@@ -83,7 +83,7 @@ def frame_arguments(
         factory = partial(perceptron, inputs, WIDTHS, outputs)
     return {
         "model": factory, "train": train, "validation": validation, "test": test, "criterion": criterion,
-        "kind": "tabular", "title": column, "labels": labels, "dealt": True, "batch_size": 256 if len(y) > LARGE else 64,
+        "kind": "tabular", "title": column, "labels": labels, "random_split": True, "batch_size": 256 if len(y) > LARGE else 64,
         "notes": (*encoder.notes, *notes), "encode": encoder, "target_deviation": deviation,
     }  # fmt: skip
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ablate.records.arguments import known_arguments, parameters_of
 from ablate.surgery.adversarial_pair import GENERATOR, AdversarialPair, pair_of
 from ablate.tasks import data
-from ablate.tasks.given import positive
 from ablate.tasks.packing import Adapted
 from ablate.tasks.task import Task
+from ablate.tasks.user_splits import positive
 
 LATENT_SEED = {"train": 1, "validation": 2, "test": 3}
 

@@ -13,7 +13,7 @@ import torch
 
 from ablate.records.errors import InputError
 from ablate.tasks.models import convnet
-from ablate.tasks.split import deal
+from ablate.tasks.split import random_parts
 from ablate.tasks.task import Task
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -64,7 +64,7 @@ def image_task(name: str) -> Task:
     return Task(
         partial(convnet, (pixels.shape[1], height, width), WIDTHS, pools, len(names)), train, validation, test,
         kind="image", name=re.sub(r"[^\w.-]+", "-", folder.resolve().name), title=f"images of {folder.resolve().name}", labels=tuple(names),
-        notes=tuple(notes), source=name, source_sha256=_sha256(files), dealt=not given.any(),
+        notes=tuple(notes), source=name, source_sha256=_sha256(files), random_split=not given.any(),
     )  # fmt: skip
 
 
@@ -88,12 +88,12 @@ def _files(folder: Path) -> list[tuple[Path, str, str]]:
 def _rows(given: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """Rows of each split: those that the folders name; missing ones are taken from training, stratified."""
     if not given.any():
-        return deal(len(y), FIFTHS, y)
+        return random_parts(len(y), FIFTHS, y)
     rows = {letter: np.flatnonzero(given == letter) for letter in set(given.tolist())}
     missing = "".join(letter for letter in "VS" if letter not in rows)
     if missing:
         pool = rows["T"]
-        parts = deal(len(pool), ("T" + missing).ljust(5, "T"), y[pool])
+        parts = random_parts(len(pool), ("T" + missing).ljust(5, "T"), y[pool])
         rows |= {letter: pool[part] for letter, part in parts.items()}
     return rows
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks import memory_limit
+from ablate.tasks.item_reader import Path, Reader, Values, epoch_aware
 from ablate.tasks.packing import leaves_of, nested
-from ablate.tasks.reading import Path, Reader, Values, epoch_aware
 from ablate.tasks.user_code import draws
 
 TRIED = 32
@@ -169,6 +169,7 @@ class Columns:
                 column.put(values[path])
 
     def check(self, row: int, values: Values) -> None:
+        """Raise InputError where an item's entries, shapes or types are not those of the first item."""
         this, that = f"{self.where}: item {row}", self.first
         if values.keys() != self.columns.keys():
             name = _name(min(values.keys() ^ self.columns.keys(), key=str))

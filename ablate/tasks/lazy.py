@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ablate.records.errors import InputError
-from ablate.tasks.user_code import UsersCode
+from ablate.tasks.user_code import UserCode
 
 
 def materialised(module: nn.Module, example: Tensor) -> nn.Module:
@@ -20,7 +20,7 @@ def materialised(module: nn.Module, example: Tensor) -> nn.Module:
         return module
     modes = [(layer, layer.training) for layer in module.modules()]
     module.eval()
-    with UsersCode("the forward pass that finds the sizes of the model's lazy layers"), torch.no_grad():
+    with UserCode("the forward pass that finds the sizes of the model's lazy layers"), torch.no_grad():
         module(example.clone())
     for layer, mode in modes:
         layer.training = mode

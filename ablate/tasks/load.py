@@ -18,7 +18,7 @@ from ablate.tasks.image_folder import image_task
 from ablate.tasks.table_file import is_table, table_task
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS
-from ablate.tasks.user_code import UsersCode, repeatable
+from ablate.tasks.user_code import UserCode, repeatable
 
 
 def load(name: str) -> Task:
@@ -48,7 +48,7 @@ def load(name: str) -> Task:
                 raise InputError(f"{path} holds no '{attribute}', and no task under another name", hint=hint)
             raise unknown(f"task in {path}", attribute, tasks)
         if callable(task) and not isinstance(task, Task | type):
-            with UsersCode(f"{attribute}() of {path}", path):
+            with UserCode(f"{attribute}() of {path}", path):
                 task = task()
     if not isinstance(task, Task):
         hint = "it must be an ablate.Task, or a function without arguments that returns one"
@@ -108,7 +108,7 @@ def _imported(path: Path, content: bytes) -> ModuleType:
     sys.modules[name] = module
     loaded = False
     try:
-        with UsersCode(f"the task file {path}", path):
+        with UserCode(f"the task file {path}", path):
             spec.loader.exec_module(module)
         loaded = True
     finally:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
 
 from ablate.records.errors import InputError
+from ablate.tasks.item_reader import Reader
 from ablate.tasks.padding import padded, pads_only
-from ablate.tasks.reading import Reader
 
 
 def batch_size_of(source: Any) -> int | None:

@@ -15,7 +15,7 @@ ROWS = 512
 """Number of targets to which a constant is fitted for a custom loss."""
 STEPS = 50
 FEWER_ROWS = 128
-"""Of targets to which a detector's constant is fitted, which has many outputs."""
+"""Number of targets to which a detector's constant is fitted; it has many outputs."""
 
 
 def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) -> Tensor:

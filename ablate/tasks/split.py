@@ -136,7 +136,9 @@ def resplit(train: Split, validation: Split, seed: int, *, stratified: bool) -> 
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def deal(count: int, pattern: str, strata: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+def random_parts(
+    count: int, pattern: str, strata: np.ndarray | None = None, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Assign `count` rows to parts in turn: `pattern` "TVSTT" gives 3/5 to T and 1/5 each to V and S.
 
     With `strata` (int `[count]`) each stratum is assigned separately, starting at the pattern's first

@@ -57,7 +57,7 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """Of all examples, if they were in memory."""
+        """Bytes of all examples, if they were in memory."""
         return len(self) * self.example_bytes
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ablate.records.arguments import known_arguments, parameters_of
-from ablate.records.errors import InputError, unknown
+from ablate.records.errors import unknown
 from ablate.records.trick import REQUIREMENTS
 from ablate.tasks.criteria.code import code_of
 from ablate.tasks.criteria.dense import Dense
 from ablate.tasks.custom_loss import CustomLoss, checked_loss, criterion_of
 from ablate.tasks.custom_metrics import CustomMetric, custom_metrics
 from ablate.tasks.evaluation import Evaluation
-from ablate.tasks.given import KINDS, Kind, kind_of, positive, splits_of
 from ablate.tasks.loaders import batch_size_of
 from ablate.tasks.metric_table import (
     METRICS,
@@ -29,16 +27,17 @@ from ablate.tasks.metric_table import (
     metric_info,
     selection_metric,
 )
-from ablate.tasks.packing import Adapted, OutputForm, output_form, returns_several
+from ablate.tasks.packing import OutputForm, output_form
 from ablate.tasks.requirements import discrete_inputs, lacking
 from ablate.tasks.split import Split, data_sha256
+from ablate.tasks.task_arguments import adapted, checked_model, checked_name
 from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_splits import KINDS, Kind, kind_of, positive, splits_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_SIZE = 64
-NAME = re.compile(r"\w[\w.-]*")  # it becomes a folder's name
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -67,7 +66,7 @@ class Task:
     epochs, batch_size: the budget of a run, and the baseline's batch size (64, or a DataLoader's own).
     kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; by default inferred from
         x's shape and from the model.
-    dealt: whether training and validation examples are a random split of the same data, which a run may then split
+    random_split: whether training and validation examples are a random split of the same data, which a run may then split
         anew by its seed; always true without validation data.
     output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
         default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss gets all of them.
@@ -95,7 +94,7 @@ class Task:
     notes: tuple[str, ...]
     source: str
     source_sha256: str
-    dealt: bool
+    random_split: bool
     output: str | int | None
     encode: Callable[[Any], Any] | None
     loss: Callable[[Any, Any], Any] | None
@@ -122,7 +121,7 @@ class Task:
         notes: tuple[str, ...] = (),
         source: str = "",
         source_sha256: str = "",
-        dealt: bool = False,
+        random_split: bool = False,
         output: str | int | None = None,
         encode: Callable[[Any], Any] | None = None,
         loss: Callable[[Any, Any], Any] | None = None,
@@ -130,17 +129,13 @@ class Task:
         workers: int | None = None,
         target_deviation: float | None = None,
     ) -> None:
-        if isinstance(model, nn.Module) or not callable(model):
-            what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
-            hint = "every run needs fresh weights: model=lambda: MyNet()"
-            raise InputError(f"model must be a function that makes a module, not {what}", hint=hint)
+        model = checked_model(model)
         loss = checked_loss(loss)
         criterion = criterion_of(criterion, loss)
         custom = custom_metrics(metrics, criterion)
         if kind is not None and kind not in KINDS:
             raise unknown("kind", str(kind), KINDS)
-        if name and not NAME.fullmatch(name):
-            raise InputError(f"'{name}' cannot name a task", hint="use letters, digits, '-', '_' and '.'")
+        name = checked_name(name)
         given = {"train": train, "validation": validation}
         if test is not False:
             given["test"] = test
@@ -149,14 +144,8 @@ class Task:
         splits, names, stand_ins = splits_of(
             given, criterion, text=kind == "text", model=model if kind is None else None, workers=workers
         )
-        packing = splits["train"].packing
-        whole = criterion == "custom" and output is None
-        if not isinstance(model, Adapted) and (
-            packing is not None or output is not None or returns_several(model, splits["train"].x[:2])
-        ):
-            model = Adapted(model, packing, output, whole)
         values = {
-            "model": model,
+            "model": adapted(model, splits["train"], output, criterion),
             "train": splits["train"],
             "validation": splits["validation"],
             "test": splits.get("test"),
@@ -166,7 +155,7 @@ class Task:
             "batch_size": positive("batch_size", batch_size),
             "name": name,
             "title": title or name,
-            "kind": kind or ("other" if packing else kind_of(splits["train"])),
+            "kind": kind or ("other" if splits["train"].packing else kind_of(splits["train"])),
             "output": output,
             "encode": encode,
             "loss": loss,
@@ -178,7 +167,7 @@ class Task:
             "notes": (*notes, *stand_ins),
             "source": source,
             "source_sha256": source_sha256,
-            "dealt": (dealt or validation is None) and not splits["train"].streams,
+            "random_split": (random_split or validation is None) and not splits["train"].streams,
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)

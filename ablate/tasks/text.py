@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks import sources
-from ablate.tasks.split import deal
+from ablate.tasks.split import random_parts
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import TaskCard
 from ablate.tasks.text_models import TextCNN, TinyTransformer
@@ -35,7 +35,7 @@ def text_task(card: TaskCard) -> Task:
     read = [labelled(path) for path in sources.located(card)]
     (words, labels), *others = read
     if len(read) == 2:
-        rows = deal(len(labels), "TVTTTT", labels)
+        rows = random_parts(len(labels), "TVTTTT", labels)
         given = [([words[i] for i in rows[letter]], labels[rows[letter]]) for letter in "TV"]
         others = [given[1], *others]
         words, labels = given[0]
@@ -51,7 +51,7 @@ def text_task(card: TaskCard) -> Task:
         validation=validation,
         test=test,
         **card.options,
-        dealt=len(read) == 2,
+        random_split=len(read) == 2,
         epochs=6,
         notes=(
             f"words that occur {LEAST} times or more in training sentences have an id ({len(vocabulary)}), others share one",

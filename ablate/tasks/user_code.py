@@ -26,7 +26,7 @@ ATTEMPTS = 3
 """Calls each of which must have changed a global generator of Python or NumPy."""
 
 
-class UsersCode:
+class UserCode:
     """Context in which the user's code runs: any exception becomes an InputError.
 
     doing: the action, for the message ("the model's forward pass"). file: the user's file, whose innermost line on
@@ -38,7 +38,7 @@ class UsersCode:
     def __init__(self, doing: str, file: Path | None = None, hint: str = "") -> None:
         self.doing, self.file, self.hint = doing, file, hint
 
-    def __enter__(self) -> UsersCode:
+    def __enter__(self) -> UserCode:
         return self
 
     def __exit__(
@@ -74,7 +74,7 @@ def seed_generators(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-class Draws:
+class SeparateDraws:
     """Context in which the global generators (Python's, NumPy's, torch's on the CPU) are a separate sequence of draws.
 
     It begins at `seed` when it is first entered, continues where it was left when it is entered again, and restores the
@@ -103,7 +103,7 @@ def repeatable(seed: int = 0) -> Iterator[None]:
 
     So a task file that draws its data or split at random yields the same in every worker and on resume.
     """
-    with Draws(seed):
+    with SeparateDraws(seed):
         yield
 
 

@@ -48,7 +48,7 @@ def scarce() -> Task:
     x, y = digits()
     return Task(
         lambda: perceptron(128, 128), (x[:150], y[:150]), (x[150:950], y[150:950]), test=False,
-        epochs=25, batch_size=32, name="scarce-digits", kind="other", dealt=True,
+        epochs=25, batch_size=32, name="scarce-digits", kind="other", random_split=True,
     )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def scarce_images() -> Task:
     x, y = digits()
     return Task(
         convnet, (x[:150], y[:150]), (x[150:950], y[150:950]), test=False, epochs=30, batch_size=32,
-        name="scarce-images", dealt=True,
+        name="scarce-images", random_split=True,
     )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def small_maps() -> Task:
             nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
             nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, CLASSES),
         ),
-        (x[:900], y[:900]), (x[900:], y[900:]), test=False, epochs=2, batch_size=32, name="small-maps", dealt=True,
+        (x[:900], y[:900]), (x[900:], y[900:]), test=False, epochs=2, batch_size=32, name="small-maps", random_split=True,
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _deep(layers: int, activation: type[nn.Module], name: str) -> Task:
     x, y = digits()
     return Task(
         lambda: perceptron(*[32] * layers, activation=activation), (x[:900], y[:900]), (x[900:], y[900:]), test=False,
-        epochs=10, batch_size=64, name=name, kind="other", dealt=True,
+        epochs=10, batch_size=64, name=name, kind="other", random_split=True,
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def many_columns() -> Task:
     y = (x[:, :10] @ random.normal(size=10) > 0).astype(np.int64)
     return Task(
         lambda: nn.Sequential(nn.Linear(200, 32), nn.ReLU(), nn.Linear(32, 2)), (x[:200], y[:200]), (x[200:], y[200:]),
-        test=False, epochs=30, batch_size=32, name="many-columns", dealt=True,
+        test=False, epochs=30, batch_size=32, name="many-columns", random_split=True,
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def wide() -> Task:
     x, y = digits()
     return Task(
         lambda: perceptron(1024, 1024), (x[:900], y[:900]), (x[900:], y[900:]), test=False, epochs=4, batch_size=32,
-        name="wide-perceptron", kind="other", dealt=True,
+        name="wide-perceptron", kind="other", random_split=True,
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def recurrent() -> Task:
     x, y = digits()
     return Task(
         Recurrent, (x[:900], y[:900]), (x[900:], y[900:]), test=False, epochs=10, batch_size=64, name="recurrent", kind="other",
-        dealt=True,
+        random_split=True,
     )  # fmt: skip
 
 

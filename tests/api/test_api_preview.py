@@ -36,7 +36,7 @@ def test_a_study_is_planned(tmp_path, monkeypatch):
     planned = ablate.plan(
         model=net, data=DATA, trials=5, epochs=2, include=["dropout", "weight_decay"], design="add-one", executor="inline", device="cpu"
     )  # fmt: skip
-    assert isinstance(planned, ablate.Plan)
+    assert isinstance(planned, ablate.StudyPlan)
     assert planned.tricks == ("dropout", "weight_decay")
     assert planned.document["search"]["trials"] == 5
     assert planned.seconds == pytest.approx(planned.estimate["seconds"].sum())

@@ -223,7 +223,7 @@ def test_a_metric_and_tricks_are_named_as_on_the_command_line(tmp_path):
 
 
 def test_floating_point_targets_mean_regression():
-    from ablate.api.given import task_from
+    from ablate.api.open_task import task_from
 
     x, y = pairs()
     one = lambda: nn.Linear(4, 1)  # noqa: E731

@@ -8,7 +8,7 @@ from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.ledger.store import Ledger
 from ablate.ranking.designs.racing import Racing
-from ablate.records.study_rank import DESIGNS
+from ablate.records.designs import DESIGN_NAMES
 from ablate.study import plan, stopwatch
 from ablate.study.budget import lr_find_budget_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
@@ -107,7 +107,7 @@ def test_the_tricks_of_a_divided_plan_are_timed_once(capsys, here, monkeypatch):
     assert document["seconds_by_trick"].keys() == {"", "placebo", *document["space"]["tricks"]}
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", DESIGN_NAMES)
 def test_every_design_says_what_it_answers_and_names_the_others(capsys, here, design):
     (here / "small.toml").write_text((here / "small.toml").read_text().replace('budget = "300runs"\n', ""))
     said = ablate(capsys, "plan", "small.toml", "--design", design, *INLINE)
@@ -115,7 +115,7 @@ def test_every_design_says_what_it_answers_and_names_the_others(capsys, here, de
     assert f"rank ({design})" in said.out
     assert "  answers: " in said.out
     others = [line.split(":")[0].strip() for line in said.out.split("other designs:\n")[1].splitlines()]
-    assert others[: len(DESIGNS) - 1] == [name for name in DESIGNS if name != design]
+    assert others[: len(DESIGN_NAMES) - 1] == [name for name in DESIGN_NAMES if name != design]
 
 
 def test_a_budget_of_minutes_is_divided_once(capsys, here):

@@ -6,7 +6,7 @@ import json
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
-from ablate.api.progress import Shown
+from ablate.api.progress import ProgressDisplay
 from ablate.records.errors import AblateError
 from ablate.study import driver, resume
 
@@ -111,7 +111,7 @@ def test_a_bad_row_is_the_persons_own(capsys, here):
 
 
 def test_the_size_of_a_stage_is_told_when_something_of_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
-    with Shown("validation/accuracy", higher=True) as shown:
+    with ProgressDisplay("validation/accuracy", higher=True) as shown:
         shown.stage("search", 40)
         shown.finish("search", 0.0)  # all of it is in the ledger
         shown.stage("rank, wave 1", 20)

@@ -74,7 +74,7 @@ def wait_until(said, seconds=200.0):
     return False
 
 
-def timeless(results):
+def without_durations(results):
     return [(r.outcome, dict(r.metrics), dict(r.curves), dict(r.scores), r.epochs) for r in results]
 
 
@@ -83,7 +83,7 @@ def test_results_and_progress_are_equal(pool, job):
     here = Inline(heard.append).submit(job).result()
     pool.heard.clear()
     there = pool.submit(job).result()
-    assert timeless(here.results) == timeless(there.results)
+    assert without_durations(here.results) == without_durations(there.results)
     for done in (here, there):
         assert set(done.seconds) == set(PHASES)
         assert all(seconds > 0 for seconds in done.seconds.values())
@@ -94,7 +94,7 @@ def test_results_and_progress_are_equal(pool, job):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_worker_that_is_stopped_for_a_while_gives_one_result(pool, job):
     """In the middle of a job, as by Ctrl-Z of one process; `make chaos` stops workers of whole studies (R2w)."""
-    expected = timeless(Inline().submit(job).result().results)
+    expected = without_durations(Inline().submit(job).result().results)
     pool.call(calls.sleeps, 0).result()
     workers = list(pool._pool._processes)
     for delay in (0.0, 0.02):
@@ -106,7 +106,7 @@ def test_a_worker_that_is_stopped_for_a_while_gives_one_result(pool, job):
         for worker in workers:
             assert alive(worker)
             os.kill(worker, signal.SIGCONT)
-        assert timeless(future.result(timeout=300).results) == expected
+        assert without_durations(future.result(timeout=300).results) == expected
     assert list(pool._pool._processes) == workers
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from small_study import Heard, rows, study
 
-from ablate.executor_suite import sample_job, timeless
+from ablate.executor_suite import sample_job, without_durations
 from ablate.executors import job as job_module
 from ablate.executors import remote
 from ablate.executors.futures import Futures
@@ -194,7 +194,7 @@ def test_a_job_continues_from_the_state_that_a_lost_worker_has_saved(monkeypatch
     for done, state in enumerate(whole.states, start=1):
         again = Kept(state)
         got = work(SealedJob.of(job), versions(), channel=again)
-        assert timeless(got.results) == timeless(expected.results)
+        assert without_durations(got.results) == without_durations(expected.results)
         assert again.epochs == sum(max(0, epochs - done) for epochs in trained), "no epoch is trained twice"
         for later in again.states:
             assert len(later.results) == len(job.runs)
@@ -245,7 +245,7 @@ def test_the_state_that_dask_keeps_is_the_one_that_was_saved(monkeypatch):
         got = client.submit(keep_and_fetch, channel, state).result()
         kept.delete()
     assert got.checkpoint == state.checkpoint
-    assert timeless(got.results) == timeless(state.results)
+    assert without_durations(got.results) == without_durations(state.results)
     assert [one is None for one in got.results] == [one is None for one in state.results]
 
 

@@ -15,7 +15,7 @@ from ablate.lanes.training import Training
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.guess import guess_loss
 from ablate.protocol.overfit import overfit_sample
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.steps import Setup
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome, Run
@@ -167,7 +167,7 @@ def test_flooding_acts_on_a_loss_of_the_users_own(contexts):
 @pytest.mark.parametrize("name", TASKS)
 def test_the_protocol_knows_what_a_model_without_inputs_reaches(name, contexts):
     context = contexts[name]
-    prior = Prior.of(context.task)
+    prior = PriorLosses.of(context.task)
     assert prior.loss <= prior.start * 1.001
     assert 0 < guess_loss(context.task) < float("inf")
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ablate.catalogue.registry import registry
 from ablate.kernels.rules import norms
 from ablate.lanes.context import TaskContext
-from ablate.lanes.cuda_graph import Settled, prepare
+from ablate.lanes.cuda_graph import StaticStep, prepare
 from ablate.lanes.trainer import Trainer
 from ablate.testing import Suite, suite, variants
 
@@ -49,7 +49,7 @@ def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> 
 @pytest.mark.parametrize(("name", "kernel"), diagonal(list(registry()), KERNELS, 0))
 def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str, kernel: str):
     plain, held = trainers(suite(), name, kernel=kernel)
-    held.graph = Settled(held)
+    held.graph = StaticStep(held)
     if name in UNREACHED:
         with pytest.raises(RuntimeError, match=NO_GRADIENT):
             deque((held.step() for _ in range(7)), maxlen=0)
@@ -121,7 +121,7 @@ def test_a_step_that_waits_is_noticed():
 
 def test_lanes_taken_out_need_a_graph_of_their_own():
     (trainer,) = trainers(suite(), "momentum", 1)
-    trainer.graph = Settled(trainer)
+    trainer.graph = StaticStep(trainer)
     trainer.take(torch.tensor([1]))
     assert trainer.graph is None
 

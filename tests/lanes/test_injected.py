@@ -39,7 +39,7 @@ def runs_of(context: TaskContext, count: int = 3) -> list[Run]:
     return [suite().run(context, tricks, seed) for seed in range(count)]
 
 
-def timeless(results: list[Result]) -> list[Result]:
+def without_durations(results: list[Result]) -> list[Result]:
     return [replace(result, seconds=0) for result in results]
 
 
@@ -131,7 +131,7 @@ def test_what_is_not_finite_ends_its_lane_within_a_step(
     results = training.finish()
     assert results[LANE].outcome is Outcome.DIVERGED
     assert results[LANE].epochs == epoch + 1
-    assert timeless([results[0], results[2]]) == timeless(expected)
+    assert without_durations([results[0], results[2]]) == without_durations(expected)
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -153,7 +153,7 @@ def test_a_metric_that_is_not_finite_is_no_score(value: float, monkeypatch: pyte
     monkeypatch.setattr(evaluation, "metrics", metrics)
     results = train(context, runs)
     assert [result.outcome is Outcome.DIVERGED for result in results] == [False, True, False]
-    assert timeless([results[0], results[2]]) == timeless(expected)
+    assert without_durations([results[0], results[2]]) == without_durations(expected)
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -216,7 +216,7 @@ def test_out_of_memory_anywhere_halves_the_group(number: int, where: str, monkey
     place, name, lanes = WHERE[where]
     seen: list[int] = []
     monkeypatch.setattr(place, name, _failing(getattr(place, name), lanes, seen))
-    assert timeless(train(context, runs)) == timeless(expected)
+    assert without_durations(train(context, runs)) == without_durations(expected)
     assert seen == [5]
     monkeypatch.setattr(place, name, _failing(getattr(place, name), lambda *more: 3, seen))
     alone = train(context, runs[:1])[0]

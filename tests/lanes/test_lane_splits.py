@@ -96,5 +96,5 @@ def test_metrics_with_targets_of_each_lane_are_those_of_the_lane_alone(criterion
 
 def test_a_task_without_validation_data_may_be_dealt_anew():
     x, y = torch.randn(50, 3), torch.arange(50) % 2
-    assert Task(lambda: nn.Linear(3, 2), (x, y)).dealt
-    assert not Task(lambda: nn.Linear(3, 2), (x, y), (x, y)).dealt
+    assert Task(lambda: nn.Linear(3, 2), (x, y)).random_split
+    assert not Task(lambda: nn.Linear(3, 2), (x, y), (x, y)).random_split

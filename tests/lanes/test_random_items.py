@@ -16,8 +16,8 @@ from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Run
+from ablate.tasks.item_reader import Reader
 from ablate.tasks.items import stacked
-from ablate.tasks.reading import Reader
 from ablate.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ def runs(count=3, epochs=3, seed=0):
     ]
 
 
-def timeless(results):
+def without_durations(results):
     return [replace(result, seconds=0) for result in results]
 
 
@@ -129,7 +129,7 @@ def test_a_run_is_the_same_alone_and_beside_runs_of_another_age(lanes):
     context = TaskContext.of(task, registry(), CPU, "vmap")
     together = Training(context, runs(4), (), lanes=lanes).finish()
     alone = [Training(context, [run], ()).finish()[0] for run in runs(4)]
-    assert timeless(together) == timeless(alone)
+    assert without_durations(together) == without_durations(alone)
 
 
 def test_lanes_of_different_ages_read_different_epochs():
@@ -153,7 +153,7 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch(tmp_path):
     training.step()
     checkpoint.save(tmp_path / "c", training)
     other = TaskContext.of(task_of(Items(RANDOM["numpy"])), registry(), CPU)
-    assert timeless(checkpoint.load(tmp_path / "c", other).finish()) == timeless(whole)
+    assert without_durations(checkpoint.load(tmp_path / "c", other).finish()) == without_durations(whole)
 
 
 def test_rows_that_are_dealt_anew_are_read_anew_too():

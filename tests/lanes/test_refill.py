@@ -13,7 +13,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable, narrowed, scopes
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
-from ablate.lanes.trace import Report
+from ablate.lanes.trace import EpochReport
 from ablate.lanes.train import train
 from ablate.lanes.training import Training
 from ablate.records.recipe import Recipe
@@ -57,7 +57,7 @@ def runs_of(context: TaskContext, count: int, epochs: int = EPOCHS) -> list[Run]
     return alike[:count]
 
 
-def timeless(results: list[Result]) -> list[str]:
+def without_durations(results: list[Result]) -> list[str]:
     """Text, because NaN is not equal to itself."""
     return [repr(replace(result, seconds=0)) for result in results]
 
@@ -74,10 +74,10 @@ def test_every_run_is_what_it_is_alone(context: TaskContext):
     for run, result in zip(runs, together, strict=True):
         ends = result.epochs if result.outcome is Outcome.PRUNED else None
         alone = train(context, [run], watch=partial(_at, ends))
-        assert timeless(alone) == timeless([result])
+        assert without_durations(alone) == without_durations([result])
 
 
-def _at(ends: int | None, report: Report) -> list[bool]:
+def _at(ends: int | None, report: EpochReport) -> list[bool]:
     return [len(report.curves[METRIC][0]) == ends]
 
 
@@ -98,18 +98,18 @@ def test_lanes_are_never_more_and_nobody_starves(context: TaskContext):
 def test_the_order_in_which_runs_come_decides_nothing_but_their_rivals(context: TaskContext):
     """Without pruning a job with few lanes gives what one with many gives."""
     runs = runs_of(context, 6, epochs=2)
-    expected = timeless(train(context, runs))
+    expected = without_durations(train(context, runs))
     for lanes in (1, 2, 5, 6, 99):
-        assert timeless(train(context, runs, lanes=lanes)) == expected
-    assert timeless(train(context, runs[::-1], lanes=2)[::-1]) == expected
+        assert without_durations(train(context, runs, lanes=lanes)) == expected
+    assert without_durations(train(context, runs[::-1], lanes=2)[::-1]) == expected
 
 
 def test_ages_are_judged_apart(context: TaskContext):
     """Every report holds curves of one length; rivals at a rung are all that reached it before."""
     runs = runs_of(context, 12)
-    heard: list[Report] = []
+    heard: list[EpochReport] = []
 
-    def watch(report: Report) -> list[bool]:
+    def watch(report: EpochReport) -> list[bool]:
         heard.append(report)
         return halving()(report)
 
@@ -146,7 +146,7 @@ def test_who_is_pruned_is_who_was_judged(kernel: str):
     training = Training(context, runs, ("validation",))
     assert [run.identity for run in training.trainer.group.runs] != [run.identity for run in runs]
 
-    def watch(report: Report) -> list[bool]:
+    def watch(report: EpochReport) -> list[bool]:
         seen = dict(zip(report.runs, report.curves[METRIC], strict=True))
         age = len(report.curves[METRIC][0])
         assert seen == {run: alone[run][:age] for run in report.runs}
@@ -166,7 +166,7 @@ def test_a_job_where_all_diverge_lets_the_next_in(context: TaskContext):
     runs = [*(Run(context.task.name, mad, seed, 2) for seed in range(4)), *calm]
     results = train(context, runs, lanes=2)
     assert [r.outcome for r in results] == [Outcome.DIVERGED] * 4 + [Outcome.COMPLETE] * 3
-    assert timeless(results[4:]) == timeless(train(context, calm))
+    assert without_durations(results[4:]) == without_durations(train(context, calm))
 
 
 def test_out_of_memory_halves_the_lanes_and_loses_nobody(
@@ -175,7 +175,7 @@ def test_out_of_memory_halves_the_lanes_and_loses_nobody(
     from ablate.lanes.trainer import Trainer
 
     runs = runs_of(context, 6, epochs=2)
-    expected = timeless(train(context, runs))
+    expected = without_durations(train(context, runs))
     real = Trainer.step
 
     def step(self: Trainer, *args: object) -> object:
@@ -184,7 +184,7 @@ def test_out_of_memory_halves_the_lanes_and_loses_nobody(
         return real(self, *args)
 
     monkeypatch.setattr(Trainer, "step", step)
-    assert timeless(train(context, runs, lanes=4)) == expected
+    assert without_durations(train(context, runs, lanes=4)) == expected
 
 
 def test_the_loop_kernel_can_do_it_too():
@@ -193,14 +193,14 @@ def test_the_loop_kernel_can_do_it_too():
         Run("digits", Recipe.of(CATALOGUE, {"momentum": {"lr": 0.01 * (i + 1)}, **extra}), i, 2)
         for i, extra in enumerate(({}, {"batch_norm": {}}, {"ema": {}}, {"dropout": {}}))
     ]
-    assert timeless(train(context, runs, lanes=2)) == timeless(train(context, runs))
+    assert without_durations(train(context, runs, lanes=2)) == without_durations(train(context, runs))
 
 
 def test_curves_of_others_are_those_of_the_results(context: TaskContext):
     runs = runs_of(context, 6, epochs=4)
-    told: list[Report] = []
+    told: list[EpochReport] = []
 
-    def watch(report: Report) -> list[bool]:
+    def watch(report: EpochReport) -> list[bool]:
         told.append(report)
         return [False] * len(report.runs)
 

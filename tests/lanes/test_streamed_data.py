@@ -23,8 +23,8 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Run
 from ablate.tasks import memory_limit
 from ablate.tasks.check import check
+from ablate.tasks.item_reader import Reader
 from ablate.tasks.items import stacked
-from ablate.tasks.reading import Reader
 from ablate.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def runs(count=3, epochs=2):
     ]
 
 
-def timeless(results):
+def without_durations(results):
     return [replace(result, seconds=0) for result in results]
 
 
@@ -128,7 +128,7 @@ def test_a_run_is_the_same_alone_and_beside_runs_of_another_age(lanes):
     context = context_of(task_of(Rows(noisy)), "vmap")
     together = Training(context, runs(4), (), lanes=lanes).finish()
     alone = [Training(context, [run], ()).finish()[0] for run in runs(4)]
-    assert timeless(together) == timeless(alone)
+    assert without_durations(together) == without_durations(alone)
 
 
 @pytest.mark.parametrize("data", [Rows, Stream])
@@ -144,7 +144,7 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch(data, tmp_path):
     other = context_of(task_of(source))
     if data is Rows:
         source.reads.clear()
-    assert timeless(checkpoint.load(tmp_path / "c", other).finish()) == timeless(whole)
+    assert without_durations(checkpoint.load(tmp_path / "c", other).finish()) == without_durations(whole)
     if data is Rows:
         assert len(set(source.reads)) < N, "what is over is not read again"
 
@@ -156,7 +156,9 @@ def test_workers_read_the_same(data):
     loaded = task_of(DataLoader(data(noisy), BATCH, num_workers=2))
     assert "its batch size 10 and its 2 workers" in loaded.notes[0]
     assert loaded.data_sha256 == task_of(data(noisy)).data_sha256
-    assert timeless(Training(context_of(loaded), runs(1, 1), ()).finish()) == timeless(plain)
+    assert without_durations(Training(context_of(loaded), runs(1, 1), ()).finish()) == without_durations(
+        plain
+    )
     drawn = torch.rand(())
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(())), "the global generators are left alone"
@@ -167,7 +169,7 @@ def test_evaluation_data_are_streamed_or_held_and_give_the_same():
     task = task_of((X, Y), Rows())
     assert task.validation.streams
     streamed = Training(context_of(task), runs(2), ("validation",)).finish()
-    assert timeless(streamed) == timeless(held)
+    assert without_durations(streamed) == without_durations(held)
 
 
 def test_dealt_out_splits_are_held_where_they_fit():
@@ -176,7 +178,7 @@ def test_dealt_out_splits_are_held_where_they_fit():
     assert not task.validation.streams
     expected, _ = stacked(Reader(Rows(noisy), "train"), range(N))
     assert torch.equal(task.validation.x, expected[torch.from_numpy(task.validation.rows)])
-    assert not task.dealt, "no run deals anew what is streamed"
+    assert not task.random_split, "no run deals anew what is streamed"
     with pytest.raises(InputError, match="cannot be split anew"):
         Trainer(context_of(task), [replace(runs(1)[0], seed=RESPLIT | 1)])
 

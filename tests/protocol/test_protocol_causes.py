@@ -15,8 +15,8 @@ from ablate.protocol.batch_checks import (
     without_dropout,
 )
 from ablate.protocol.label_causes import (
+    confident_label_errors,
     label_cause,
-    labels_wrong_where_sure,
     noisy_training_labels,
     worse_than_reference,
 )
@@ -195,7 +195,7 @@ def redrawn(y: torch.Tensor, share: float) -> torch.Tensor:
 def test_labels_that_are_redrawn_are_estimated_and_hard_ones_are_not_accused():
     """Noise on the inputs makes a forest as wrong as redrawn labels do, and less so where it is sure."""
     noisy = redrawn(Y, 0.4)
-    (found,) = labels_wrong_where_sure(relations((X[:300], noisy[:300]), (X[300:], noisy[300:])))
+    (found,) = confident_label_errors(relations((X[:300], noisy[:300]), (X[300:], noisy[300:])))
     assert found.code == "labels-noisy"
     share = int(found.message.removeprefix("about ").partition("%")[0])
     assert share == pytest.approx(100 * float((noisy != Y).double().mean()), abs=8)
@@ -203,13 +203,13 @@ def test_labels_that_are_redrawn_are_estimated_and_hard_ones_are_not_accused():
     told = relations((hard[:300], Y[:300]), (hard[300:], Y[300:]))
     assert told.surest.wrong > 0.3
     for sound in (told, relations((X[:300], Y[:300]), (X[300:], Y[300:])), None):
-        assert labels_wrong_where_sure(sound) == []
+        assert confident_label_errors(sound) == []
     other = relations((X[:300], Y[:300]), (X[300:], Y[300:].roll(1)))
     assert (
-        labels_wrong_where_sure(other) == []
+        confident_label_errors(other) == []
     )  # one split's labels belong to other inputs: that has a name of its own
     unrelated = relations((X[:300], Y[:300].roll(1)), (X[300:], Y[300:].roll(1)))
-    assert labels_wrong_where_sure(unrelated) == []  # a forest that is no better than a guess says nothing
+    assert confident_label_errors(unrelated) == []  # a forest that is no better than a guess says nothing
 
 
 def logits_of(y: torch.Tensor) -> torch.Tensor:

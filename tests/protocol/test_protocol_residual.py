@@ -8,12 +8,12 @@ from protocol_cases import baseline_of, digits, ground_of, mlp, task_of
 from torch import nn
 
 from ablate.lanes.trainer import Trainer
-from ablate.protocol import prevented
+from ablate.protocol import overfit_trials
 from ablate.protocol.batch_checks import dropout_findings
-from ablate.protocol.fit import Fit
+from ablate.protocol.fit import SampleFit
 from ablate.protocol.initial_loss import initial_loss
 from ablate.protocol.loss_drop import loss_drop
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.run import explained
 from ablate.protocol.short_runs import few_examples, train_steps
 from ablate.protocol.snapshot import evaluation_differs, snapshots, with_samples
@@ -57,7 +57,7 @@ def after(model, rate: float, steps: int) -> list[Finding]:
     trainer = Trainer(with_samples(setup.context), [setup.short_run(rate)])
     train_steps(trainer, steps)
     (seen,) = snapshots(trainer)
-    return evaluation_differs(setup.context.task, seen, Prior.of(setup.context.task).loss)
+    return evaluation_differs(setup.context.task, seen, PriorLosses.of(setup.context.task).loss)
 
 
 def test_running_statistics_that_lag_are_no_fault_and_others_are():
@@ -113,10 +113,10 @@ def tried(task, fits: list[str], monkeypatch, *, learns: bool) -> Finding | None
         own_loss = changed.context.task.loss is not None
         plain = not any(getattr(layer, "p", 0) for layer in changed.context.task.model().modules())
         done.append("softmax" if own_loss else "dropout" if plain else "other")
-        return [Fit(0.1, ALIVE, float(done[-1] in fits), 0.0, (), 1, False, (0, 1))]
+        return [SampleFit(0.1, ALIVE, float(done[-1] in fits), 0.0, (), 1, False, (0, 1))]
 
-    monkeypatch.setattr(prevented, "fit", fit)
-    return prevented.prevented(sample, 1.0, 10, learns=learns)
+    monkeypatch.setattr(overfit_trials, "fit", fit)
+    return overfit_trials.prevented(sample, 1.0, 10, learns=learns)
 
 
 ALIVE = train_steps(Trainer(ground_of(task_of()).context, [ground_of(task_of()).short_run(0.1)]), 1)[0]
@@ -146,11 +146,11 @@ def test_a_model_without_its_softmax_overfits_the_sample():
     """The trial trains on the cross-entropy of the probabilities, which is that of the logits below the softmax."""
     setup = ground_of(task_of(lambda: nn.Sequential(*mlp(), nn.Softmax(1))))
     sample = setup.on(few_examples(setup.context, 40))
-    (finding, changed), *_ = prevented.trials(sample, learns=True)
+    (finding, changed), *_ = overfit_trials.trials(sample, learns=True)
     assert finding.code == "outputs-are-probabilities"
     plain = ground_of(task_of())
-    (with_softmax,) = prevented.fit(changed, [0.1], 2.0, steps=30)
-    (without,) = prevented.fit(plain.on(few_examples(plain.context, 40)), [0.1], 2.0, steps=30)
+    (with_softmax,) = overfit_trials.fit(changed, [0.1], 2.0, steps=30)
+    (without,) = overfit_trials.fit(plain.on(few_examples(plain.context, 40)), [0.1], 2.0, steps=30)
     assert with_softmax.losses == pytest.approx(without.losses, rel=1e-3)
 
 

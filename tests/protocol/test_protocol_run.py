@@ -25,7 +25,7 @@ from ablate.protocol import loss_drop, overfit
 from ablate.protocol.fit import fit
 from ablate.protocol.guess import guess_losses
 from ablate.protocol.plan import Budget, most_runs, plan
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.protocol.run import lr_find
 from ablate.protocol.short_runs import map_lanes, train_steps
 from ablate.protocol.steps import NAMES, Finding, Step, skipped, to_json
@@ -294,17 +294,17 @@ def test_a_budget_is_kept_and_told():
 
 
 def test_priors():
-    balanced = Prior.of(task_of(y=torch.arange(600) % 10))
+    balanced = PriorLosses.of(task_of(y=torch.arange(600) % 10))
     assert balanced.loss == pytest.approx(log(10), abs=1e-3)
     assert balanced.start == pytest.approx(log(10))
     rare = task_of(lambda: mlp(outputs=2), y=(torch.arange(600) % 10 == 0).long())
-    assert Prior.of(rare).loss == pytest.approx(-0.1 * log(0.1) - 0.9 * log(0.9), abs=1e-2)
-    assert Prior.of(rare).loss == pytest.approx(prior_loss(rare))
-    assert Prior.of(rare).start == pytest.approx(log(2))
+    assert PriorLosses.of(rare).loss == pytest.approx(-0.1 * log(0.1) - 0.9 * log(0.9), abs=1e-2)
+    assert PriorLosses.of(rare).loss == pytest.approx(prior_loss(rare))
+    assert PriorLosses.of(rare).start == pytest.approx(log(2))
     shifted = regression(y=torch.arange(442.0))
     y = shifted.train.y
-    assert Prior.of(shifted).loss == pytest.approx(float(y.var(correction=0)))
-    assert Prior.of(shifted).start == pytest.approx(float((y**2).mean()))
+    assert PriorLosses.of(shifted).loss == pytest.approx(float(y.var(correction=0)))
+    assert PriorLosses.of(shifted).start == pytest.approx(float((y**2).mean()))
     assert guess_losses(rare).mean() == pytest.approx(0.325, abs=0.02)
     balanced_validation = rare.but(validation=(rare.train.x[:100], torch.arange(100) % 2))
     assert guess_losses(balanced_validation) == pytest.approx(

@@ -10,7 +10,7 @@ from scipy import stats
 
 from ablate.ranking.designs.racing import PAIRS, Racing, expected_runs
 from ablate.ranking.estimation.moderation import Prior
-from ablate.ranking.estimation.shared_reference import Comparison, Effect
+from ablate.ranking.estimation.shared_reference import Effect, SharedComparison
 from ablate.ranking.verdicts import racing as verdicts
 from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
 from ablate.records.errors import InputError
@@ -84,7 +84,7 @@ class Scripted:
             for name in arms
         }
         self.asked.append(effects)
-        return Comparison(effects, 1.0, 1.0, Prior(1.0, 1.0), 8)
+        return SharedComparison(effects, 1.0, 1.0, Prior(1.0, 1.0), 8)
 
 
 def closed_test(looks: list[dict[str, Effect]], names: list[str], *, memory: bool) -> dict[str, int]:
@@ -155,7 +155,7 @@ def test_an_arm_that_was_decided_does_not_count_at_later_looks(
         effects = {
             name: Effect(float(stats.norm.isf(value / 2)), 1.0, np.inf, 8) for name, value in next(p).items()
         }
-        return Comparison(effects, 1.0, 1.0, Prior(1.0, 1.0), 8)
+        return SharedComparison(effects, 1.0, 1.0, Prior(1.0, 1.0), 8)
 
     monkeypatch.setattr(verdicts, "compare_to_reference", scripted)
     values = dict.fromkeys(SEEDS, 0.0)

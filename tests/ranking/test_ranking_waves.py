@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from ablate.ranking.designs.design import Factor, with_placebo
-from ablate.ranking.designs.waves import APART, PAIRS, apart, wave_of
+from ablate.ranking.designs.registry import wave_of
+from ablate.ranking.designs.waves import APART, PAIRS, apart
 from ablate.ranking.estimation.analysis import Declaration
 from ablate.ranking.estimation.arms import analyse_arms
 from ablate.ranking.estimation.paired import paired

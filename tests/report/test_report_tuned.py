@@ -15,8 +15,8 @@ from ablate.api.ranking_tables import tables_of
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
-from ablate.report.again import again, for_all, for_some
 from ablate.report.collect import _describe, gather
+from ablate.report.continue_commands import again, command_for_all, command_for_tricks
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
 from ablate.report.numbers import Units
@@ -288,14 +288,17 @@ def fitted(**study: str) -> ReportData:
 
 def test_a_study_made_to_fit_names_the_commands_that_go_on():
     data = fitted(command="ablate study my.py --target 'a b' --budget=4m --include mixup,sam --epochs 3")
-    assert for_all(data) == "ablate study my.py --target 'a b' --include mixup,sam --epochs 3 --budget 11m"
+    assert (
+        command_for_all(data)
+        == "ablate study my.py --target 'a b' --include mixup,sam --epochs 3 --budget 11m"
+    )
     few = "ablate study my.py --target 'a b' --epochs 3 --include mixup --name digits-undecided --budget"
-    assert for_some(data, ["mixup"], [9]) == f"{few} 12m"  # all that there was: more time
+    assert command_for_tricks(data, ["mixup"], [9]) == f"{few} 12m"  # all that there was: more time
     data.design["effects"] += [row(name, "add-one", 0.0, "helps") for name in ("ema", "dropout")]
-    assert for_some(data, ["mixup"], [9]) == f"{few} 4m"
+    assert command_for_tricks(data, ["mixup"], [9]) == f"{few} 4m"
     doubts = "\n".join(verdict(data).doubts)
-    assert f"2 tricks not ranked: sam, lamb, because 4m are too short ({for_all(data)})" in doubts
-    assert f"({for_some(data, ['mixup'], [9])})" in doubts
+    assert f"2 tricks not ranked: sam, lamb, because 4m are too short ({command_for_all(data)})" in doubts
+    assert f"({command_for_tricks(data, ['mixup'], [9])})" in doubts
     assert again(fitted(command="python x.py", given="my.py:task", named="two"), budget="9m") == (
         "ablate study my.py:task --name two --budget 9m"
     )
@@ -363,13 +366,13 @@ def test_runs_that_would_decide_are_as_many_as_the_pairs_need():
     spent, allowed = sum(data.design["spent"].values()), data.design["budget"]["runs"]
     assert spent < allowed
     assert (
-        for_some(data, ["mixup"], [840])
+        command_for_tricks(data, ["mixup"], [840])
         == f"ablate study digits --include mixup --trials 4 --budget {spent + 1092}runs"
     )
     words = "ablate study digits --include mixup --trials 4 --budget"
-    assert for_some(data, ["mixup"], [None]) == f"{words} {max(allowed, 2 * spent)}runs"
+    assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {max(allowed, 2 * spent)}runs"
     data.design["budget"]["asked"] = "2m"  # which ended it
-    assert for_some(data, ["mixup"], [None]) == f"{words} {2 * allowed}runs"
+    assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {2 * allowed}runs"
 
 
 @pytest.mark.parametrize(("sigma", "told"), [(None, False), (0.014, False), (0.03, True)])

@@ -128,7 +128,7 @@ def place(folder: Path, task: str = TABULAR, study: str = STUDY, name: str = "ti
     return Place(folder, name)
 
 
-def timeless(entries: list[Entry]) -> dict[str, tuple[Any, ...]]:
+def without_durations(entries: list[Entry]) -> dict[str, tuple[Any, ...]]:
     """Identity -> all of an entry but the seconds. Text, because NaN is not equal to itself."""
     return {
         e.identity: (

@@ -100,7 +100,7 @@ def test_where_there_is_not_time_for_both_references_only_the_recipes_own_tricks
         name for name in sorted(NAMES, key=usual) if name not in ("mixup", "cosine")
     ]
     assert {"mixup", "cosine"} <= set(ranked)
-    assert "those of the recipe found in it too" in said[-1]
+    assert "the recipe's own tricks within the recipe" in said[-1]
     alone, _ = session_of({}, 4.0, StudyFile())
     assert len(affordable(alone, NAMES, BASELINE, BASELINE)) >= len(ranked)
 

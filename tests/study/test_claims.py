@@ -14,7 +14,7 @@ from ablate.catalogue.registry import registry
 from ablate.ledger.export import write_csv
 from ablate.records.claim_file import parse
 from ablate.records.errors import InputError
-from ablate.study.claims.measure import Effect, cost_effect, paired_effect, verdict
+from ablate.study.claims.measure import ClaimEffect, cost_effect, paired_effect, verdict
 from ablate.study.claims.page import claims_page, read_csv
 from ablate.study.claims.suite import claim_files, read_claim, run_claims
 from ablate.study.progress import Silent
@@ -108,7 +108,7 @@ def test_a_pair_with_a_failed_run_does_not_count() -> None:
     ],
 )  # fmt: skip
 def test_verdicts(low: float, high: float, direction, expected: str) -> None:
-    assert verdict(Effect((low + high) / 2, low, high, 0.0, 0.0, 9), direction, 0.2) == expected
+    assert verdict(ClaimEffect((low + high) / 2, low, high, 0.0, 0.0, 9), direction, 0.2) == expected
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""What a ranking varies: slots of several levels, roles, contenders, and what stays out with its reason."""
+"""What a ranking varies: slots of several levels, roles, candidates, and what stays out with its reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ablate.catalogue.registry import registry
-from ablate.ranking.designs.waves import wave_of
+from ablate.ranking.designs.registry import wave_of
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import RankSection
@@ -15,7 +15,7 @@ from ablate.records.trick import PLACEBO
 from ablate.study.ranking.array_stage import for_kind
 from ablate.study.ranking.candidates import HARDLY
 from ablate.study.ranking.factors import ONLY_ONE, array
-from ablate.study.ranking.retune import arms, choose, grid
+from ablate.study.ranking.retune import SHIPPED, arms, choose, grid, rates_of
 
 CATALOGUE = registry()
 CANDIDATES = (
@@ -33,11 +33,9 @@ def seen(*names: str):
     return {name: (i, CATALOGUE[name].defaults) for i, name in enumerate(names)}
 
 
-def laid(
-    asked: RankSection | None = None, contenders=(), winner=WINNER, baseline=BASELINE, candidates=CANDIDATES
-):
+def laid(asked: RankSection | None = None, often=(), winner=WINNER, baseline=BASELINE, candidates=CANDIDATES):
     return array(
-        CATALOGUE, winner, baseline, candidates, asked or RankSection(design="screening"), seen(*contenders)
+        CATALOGUE, winner, baseline, candidates, asked or RankSection(design="screening"), seen(*often)
     )
 
 
@@ -45,19 +43,19 @@ def levels(found):
     return {factor.name: factor.levels for factor in found.factors}
 
 
-CONTENDERS = [(), ("group_norm", "adam", "ema", "warmup"), ("cosine_restarts", "layer_norm")]
+SEEN_SETS = [(), ("group_norm", "adam", "ema", "warmup"), ("cosine_restarts", "layer_norm")]
 
 
-@pytest.mark.parametrize("contenders", CONTENDERS)
+@pytest.mark.parametrize("often", SEEN_SETS)
 @pytest.mark.parametrize("winner", [WINNER, BASELINE], ids=["winner", "baseline"])
-def test_the_shipped_levels_make_the_winner_and_the_references_the_baseline(contenders, winner):
-    assert laid(contenders=contenders, winner=winner).recipe(CATALOGUE, {}) == winner
-    found = laid(RankSection(design="add-one"), contenders=contenders, winner=winner)
+def test_the_shipped_levels_make_the_winner_and_the_references_the_baseline(often, winner):
+    assert laid(often=often, winner=winner).recipe(CATALOGUE, {}) == winner
+    found = laid(RankSection(design="add-one"), often=often, winner=winner)
     assert for_kind(found, "add-one").recipe(CATALOGUE, {}) == BASELINE
 
 
-def test_a_slot_with_several_contenders_is_one_factor_of_several_levels():
-    found = laid(contenders=("group_norm", "adam", "layer_norm", "adamw"))
+def test_a_slot_with_several_candidates_is_one_factor_of_several_levels():
+    found = laid(often=("group_norm", "adam", "layer_norm", "adamw"))
     assert levels(found)["norm"] == ("none", "batch_norm", "group_norm", "layer_norm")
     assert found.shipped["norm"] == "batch_norm"
     assert levels(found)["adam"] == ("off", "on"), "momentum against adam: adamw conflicts with weight decay"
@@ -98,8 +96,7 @@ def test_two_settings_of_one_trick_are_a_factor_that_is_not_re_tuned():
     assert found.shifting == ("batch_norm", "batch_size", "cosine_restarts", "warmup")
     assert all(f.role == "ordinary" for f in found.factors)
     untuned = {
-        f.name: f.role
-        for f in laid(RankSection(design="screening", retune=0), contenders=("warmup",)).factors
+        f.name: f.role for f in laid(RankSection(design="screening", retune=0), often=("warmup",)).factors
     }
     assert untuned["batch_norm"] == untuned["warmup"] == "needs_retune"
     assert untuned["momentum"] == "ordinary"
@@ -108,7 +105,7 @@ def test_two_settings_of_one_trick_are_a_factor_that_is_not_re_tuned():
 def test_must_haves_are_on_in_every_row_and_shipped():
     found = laid(
         RankSection(design="screening", must_have=("batch_norm", "ema")),
-        contenders=("group_norm", "warmup", "adam"),
+        often=("group_norm", "warmup", "adam"),
     )
     assert {factor.name for factor in found.fixed} == {"batch_norm", "ema"}
     assert found.shipped["ema"] == "on"
@@ -123,7 +120,7 @@ def test_a_conditional_trick_acts_under_its_parent_and_is_left_out_without_one()
         design="screening",
         conditional={"warmup": "cosine_restarts", "label_smoothing": "norm", "ema": "layer_norm"},
     )
-    found = laid(asked, contenders=("cosine_restarts", "warmup", "label_smoothing", "group_norm", "ema"))
+    found = laid(asked, often=("cosine_restarts", "warmup", "label_smoothing", "group_norm", "ema"))
     roles = {f.name: (f.role, f.parent) for f in found.factors}
     assert roles["warmup"] == ("conditional", "cosine_restarts")
     assert roles["label_smoothing"] == ("conditional", "norm")
@@ -141,7 +138,7 @@ def test_every_row_of_every_design_is_a_recipe(kind):
         levels={"norm": ("none", "batch_norm", "layer_norm")},
         must_have=("skip_connection",),
     )
-    found = for_kind(laid(asked, contenders=CANDIDATES), kind)
+    found = for_kind(laid(asked, often=CANDIDATES), kind)
     shipped = {**found.shipped, PLACEBO: "on"}
     rows = wave_of(kind, found.factors, wave=1, seed=0, shipped=shipped).rows
     for row in rows:
@@ -151,7 +148,7 @@ def test_every_row_of_every_design_is_a_recipe(kind):
 
 
 def test_drop_one_drops_what_the_recipe_has_and_says_what_it_has_not():
-    found = for_kind(laid(contenders=("ema",)), "drop-one")
+    found = for_kind(laid(often=("ema",)), "drop-one")
     assert set(levels(found)) == {"batch_norm", "dropout", "momentum", PLACEBO}
     assert "nothing to drop" in found.left_out["ema"]
     assert found.recipe(CATALOGUE, {}) == WINNER
@@ -188,7 +185,7 @@ def test_what_cannot_be_had_is_one_line(asked, says):
 
 
 def test_a_factor_that_is_taken_out_stays_at_its_reference_with_its_rate():
-    found = replace(laid(contenders=("warmup",)), rates={"batch_norm": {"off": 0.5}}, rate=2.0)
+    found = replace(laid(often=("warmup",)), rates={"batch_norm": {"off": 0.5}}, rate=2.0)
     assert found.recipe(CATALOGUE, {})["momentum"]["lr"] == pytest.approx(0.4)
     assert found.recipe(CATALOGUE, {"batch_norm": "off"})["momentum"]["lr"] == pytest.approx(0.2)
     less = found.without({"batch_norm": "it is to blame"})
@@ -216,3 +213,21 @@ def test_the_grid_of_rates_is_even_in_the_logarithm_with_the_recipes_own_in_the_
 )
 def test_the_best_rate_and_the_nearest_of_equal_ones(scores, place):
     assert choose(scores) == place
+
+
+def test_the_rate_of_a_level_is_its_best_one_over_the_recipes():
+    mapping = laid(often=("warmup", "group_norm"))
+    best = {arm: 10.0 ** (i / 4) for i, arm in enumerate(arms(mapping))}
+    best[SHIPPED] = 0.5
+    rates = rates_of(mapping, best)
+    assert {f"{name}={level}" for name, levels in rates.items() for level in levels} == best.keys() - {
+        SHIPPED
+    }
+    assert len(best) > 3
+    found = replace(mapping, rates=rates, rate=best[SHIPPED])
+    for name, levels in rates.items():
+        for level in levels:
+            recipe = found.recipe(CATALOGUE, {name: level})
+            optimizer = recipe.slot(CATALOGUE, "optimizer")
+            plain = mapping.recipe(CATALOGUE, {name: level})[optimizer]["lr"]
+            assert recipe[optimizer]["lr"] == pytest.approx(plain * best[f"{name}={level}"]), (name, level)

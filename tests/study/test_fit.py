@@ -7,7 +7,7 @@ from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.records.study_space import SpaceSection
 from ablate.study.budget import Division
-from ablate.study.fit import FITTING, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
+from ablate.study.fit import FITTING, USUAL, WHOLE, Costs, StudyFit, fit, in_order, named_in
 from ablate.study.ranking.budget import OVER, SEARCHED
 
 NAMES = ("remove_norm", "mixup", "adamw", "lamb", "sm3", "pgd", *(f"trick{i}" for i in range(20)))
@@ -24,7 +24,7 @@ def costs(seconds: float = 1.0, **changes: float) -> Costs:
 
 
 def test_nothing_is_left_out_where_there_is_time():
-    assert fit("10h", 36_000.0, costs(), 100) == Fit(100)
+    assert fit("10h", 36_000.0, costs(), 100) == StudyFit(100)
 
 
 def test_a_search_that_takes_most_of_the_time_is_shorter():
@@ -92,7 +92,7 @@ def test_the_usual_ones_are_in_the_catalogue_once():
 
 
 def test_a_division_comes_back_from_the_ledger_and_is_applied():
-    division = Division("4m", "170s", 12.5, "said once", Fit(None, {"lamb": "no time"}, "in words"))
+    division = Division("4m", "170s", 12.5, "said once", StudyFit(None, {"lamb": "no time"}, "in words"))
     again = Division.of_json(division.to_json())
     assert again == Division("4m", "170s", 12.5, "", division.fit)
     study = again.applied(StudyFile(space=SpaceSection(exclude=("sm3",))))
@@ -102,5 +102,5 @@ def test_a_division_comes_back_from_the_ledger_and_is_applied():
         ("sm3", "lamb"),
     )
     assert again.stages(("lr-find", "search", "rank")) == ("lr-find", "rank")
-    fewer = Division("4m", "170s", fit=Fit(30)).applied(StudyFile())
+    fewer = Division("4m", "170s", fit=StudyFit(30)).applied(StudyFile())
     assert (fewer.rank.around, fewer.search.trials) == ("best", 30)

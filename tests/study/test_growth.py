@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from study_samples import STUDY, Heard, Place, place, timeless
+from study_samples import STUDY, Heard, Place, place, without_durations
 
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
@@ -206,9 +206,9 @@ def test_a_search_in_a_budget_of_time_ends_after_its_share_and_stays_ended(tmp_p
     assert 0 < trials < 40
     assert [line for line in heard.said if line.startswith(f"search: {trials} of 40 trials")]
     assert here.fact("search")["best"]
-    before = timeless(here.entries())
+    before = without_durations(here.entries())
     here.run(SEARCH)
-    assert timeless(here.entries()) == before
+    assert without_durations(here.entries()) == before
     assert here.fact("search")["done"] == trials
     with Ledger.open(here.ledger, write=True) as ledger:  # as after Ctrl-C in the last trials: they count
         ledger.put("search", {k: v for k, v in ledger.fact("search").items() if k not in ("stopped", "done")})

@@ -13,7 +13,7 @@ from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
 from ablate.study.ranking.ladder import recommended_rung
-from ablate.study.ranking.lean import _dispensable, _with_helpful, without
+from ablate.study.ranking.lean_recipe import _dispensable, _with_helpful, without
 from ablate.study.ranking.tuned import Tuned
 
 CATALOGUE = registry()

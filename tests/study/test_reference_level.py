@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from study_samples import Heard, Place
 
-from ablate.analysis.as_it_is import held_parts, level_name, surgery_line, with_references
+from ablate.analysis.model_parts import held_parts, level_name, surgery_line, with_references
 from ablate.api.ranking_tables import tables_of
 from ablate.catalogue.registry import registry
 from ablate.ledger.store import Ledger

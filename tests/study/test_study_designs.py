@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from study_samples import TABULAR, Heard, place, timeless
+from study_samples import TABULAR, Heard, place, without_durations
 
 from ablate.catalogue.registry import registry
 from ablate.ledger.store import Ledger
@@ -17,7 +17,7 @@ from ablate.study.session import Session
 TASK = TABULAR.replace("randn(100, 4", "randn(160, 4").replace("epochs=2", "epochs=3")
 HEAD = """
 [baseline]
-optimizer = { name = "momentum", lr = 0.1 }
+optimizer = { name = "momentum", lr = %s }
 [space]
 include = [%s]
 """
@@ -29,14 +29,14 @@ RANK = '[rank]\naround = "baseline"\nwaves = 1\n'
 ARRAY = RANK + 'design = "screening"\n'
 
 
-def study(tmp_path, rank, include=FEW, task=TASK, recipe=None, epochs=3):
+def study(tmp_path, rank, include=FEW, task=TASK, recipe=None, epochs=3, rate=0.1):
     task = task.replace("epochs=3", f"epochs={epochs}")
     if recipe is not None:
         tmp_path.mkdir(exist_ok=True)
         text = "".join(f"[{n}]\n" + "".join(f"{k} = {v}\n" for k, v in s.items()) for n, s in recipe.items())
         (tmp_path / "winner.toml").write_text(text)
         rank = rank.replace('around = "baseline"', f'around = "{(tmp_path / "winner.toml").as_posix()}"')
-    return place(tmp_path, task=task, study=HEAD % include + rank)
+    return place(tmp_path, task=task, study=HEAD % (rate, include) + rank)
 
 
 def data_of(here):
@@ -91,7 +91,7 @@ def test_each_design_runs_resumes_and_is_reported(tmp_path, monkeypatch, design,
         again.run(("rank",))
     assert 0 < len(again.entries()) < len(here.entries())
     monkeypatch.setattr(Session, "_on_done", land)
-    assert timeless(again.run(("rank",))) == timeless(here.entries())
+    assert without_durations(again.run(("rank",))) == without_durations(here.entries())
     kept = {key: value for key, value in fact.items() if key != "around"}
     assert {key: value for key, value in again.fact("rank").items() if key != "around"} == kept
 
@@ -119,30 +119,40 @@ def test_everything_is_declared_before_the_first_run(tmp_path):
 
 
 def test_each_arm_gets_the_same_budget_and_its_own_rate(tmp_path):
-    """Batch size is the trick: its rate is re-tuned, and the array's runs are at the rates that were found."""
-    here = study(tmp_path, ARRAY + "retune = 3\n", '"warmup", "dropout"')
+    """The optimizer is the trick, at a rate that is high for momentum and low for Adam: the array's runs are at the rates that were found."""
+    levels = 'retune = 3\nlevels = { optimizer = ["momentum", "adam"] }\n'
+    here = study(tmp_path, ARRAY + levels, '"momentum", "adam", "dropout"', rate=1.0)
     here.run(("rank",))
     by_arm = {}
     for entry in here.entries():
         if entry.stage == "retune":
             by_arm.setdefault(entry.arm, []).append(entry)
-    assert {arm: len(runs) for arm, runs in by_arm.items()} == {"shipped": 3, "warmup=on": 3}
+    assert {arm: len(runs) for arm, runs in by_arm.items()} == {"shipped": 3, "adam=on": 3}
     best = here.fact("rank")["retune"]["best"]
-    for arm, runs in by_arm.items():
+    assert best["adam=on"] > best["shipped"]
+    rates = {}
+    for (arm, runs), optimizer in zip(by_arm.items(), ("momentum", "adam"), strict=True):
         assert len({entry.run.seed for entry in runs}) == 1
-        tried = {e.run.recipe["momentum"]["lr"] / 0.1: e.result.metrics["validation/accuracy"] for e in runs}
+        tried = {e.run.recipe[optimizer]["lr"]: e.result.metrics["validation/accuracy"] for e in runs}
+        own = sorted(tried)[1]
         top = max(tried.values())
-        assert best[arm] in [pytest.approx(factor) for factor, value in tried.items() if value == top]
-    for recipe in recipes(here, "rank"):
-        arm = "warmup=on" if "warmup" in recipe else "shipped"
-        assert recipe["momentum"]["lr"] == pytest.approx(0.1 * best[arm])
-    off = study(tmp_path / "off", ARRAY + "retune = 0\n", '"warmup", "dropout"')
-    off.run(("rank",))
-    assert {e.stage for e in off.entries()} == {"rank"}
-    assert {recipe["momentum"]["lr"] for recipe in recipes(off, "rank")} == {0.1}
-    found = data_of(off)
-    assert "not re-tuned" in main_rows(found).set_index("trick").loc["warmup", "note"]
-    assert any("learning rate tuned for another recipe: warmup" in line for line in verdict(found).doubts)
+        assert best[arm] in [pytest.approx(rate / own) for rate, value in tried.items() if value == top]
+        rates[optimizer] = own * best[arm]
+    ranked = recipes(here, "rank")
+    assert {name for recipe in ranked for name in recipe} >= {"momentum", "adam"}
+    for recipe in ranked:
+        optimizer = "adam" if "adam" in recipe else "momentum"
+        assert recipe[optimizer]["lr"] == pytest.approx(rates[optimizer])
+
+
+def test_without_rates_of_their_own_all_arms_train_at_the_recipes_and_the_report_says_so(tmp_path):
+    here = study(tmp_path, ARRAY + "retune = 0\n", '"warmup", "dropout"')
+    here.run(("rank",))
+    assert {e.stage for e in here.entries()} == {"rank"}
+    assert {recipe["momentum"]["lr"] for recipe in recipes(here, "rank")} == {0.1}
+    data = data_of(here)
+    assert "not re-tuned" in main_rows(data).set_index("trick").loc["warmup", "note"]
+    assert any("learning rate tuned for another recipe: warmup" in line for line in verdict(data).doubts)
 
 
 def test_a_must_have_is_on_in_the_array_and_tested_apart_on_the_same_seeds(tmp_path):
@@ -209,7 +219,7 @@ def test_a_pilot_that_collapses_names_the_trick_and_the_array_does_without_it(tm
     assert len(aside) == 1, "the recipe has it, so it is tested apart"
     assert aside["verdict"].item() in ("hurts", "undecided")
     assert (
-        "training lives only when one of these is turned round: flooding"
+        "training succeeds only if one of these is flipped: flooding"
         in (here.report / "index.html").read_text()
     )
 

@@ -7,7 +7,7 @@ from ablate.records.errors import InputError
 from ablate.records.study import default
 from ablate.study.request import Options, find
 from ablate.study.resume import session_of
-from ablate.study.study_diff import difference, what_to_type
+from ablate.study.study_diff import difference, suggested_command
 
 
 def toml(**changes) -> str:
@@ -36,7 +36,7 @@ AT_A_RATE = {"baseline": {"optimizer": {"name": "adamw", "lr": 0.1}}}
     ],
 )
 def test_what_to_type(then, now, says):
-    told = what_to_type(toml(**then), toml(**now))
+    told = suggested_command(toml(**then), toml(**now))
     assert says in told
     assert "--studies" in told
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from study_samples import TABULAR, Heard, duplicates, place, timeless
+from study_samples import TABULAR, Heard, duplicates, place, without_durations
 
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job
@@ -151,11 +151,11 @@ def losing(monkeypatch, most):
 
 def test_a_job_whose_worker_is_lost_is_submitted_again(tmp_path, monkeypatch):
     here, undisturbed = place(tmp_path / "a"), place(tmp_path / "a" / "b")
-    expected = timeless(undisturbed.run(("search",)))
+    expected = without_durations(undisturbed.run(("search",)))
     losing(monkeypatch, most=2)
     heard = Heard()
     entries = here.run(("search",), progress=heard)
-    assert [values[5:] for values in timeless(entries).values()] == [
+    assert [values[5:] for values in without_durations(entries).values()] == [
         values[5:] for values in expected.values()
     ]
     assert duplicates(here.ledger) == 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, timeless
+from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, without_durations
 
 from ablate.ledger.entry import in_order
 from ablate.ledger.store import Ledger
@@ -78,7 +78,7 @@ def test_processes_give_the_numbers_of_one_process(whole, tmp_path):
     here, _ = whole
     heard = Heard()
     apart = place(tmp_path, study=WITH_RATE)
-    assert timeless(apart.run(STAGES[:-1], "processes", heard)) == timeless(here.entries())
+    assert without_durations(apart.run(STAGES[:-1], "processes", heard)) == without_durations(here.entries())
     for fact in ("lr-find", "search", "rank", "confirm", "baseline"):
         assert apart.fact(fact) == here.fact(fact)
     build(apart.ledger, apart.report)
@@ -120,11 +120,11 @@ def test_an_interrupted_stage_goes_on_to_the_same_ledger(whole, tmp_path, monkey
     monkeypatch.setattr(Session, "_on_done", falling)
     with pytest.raises(KeyboardInterrupt):
         again.run(STAGES[:-1])
-    before = timeless(again.entries())
-    assert before.keys() < timeless(here.entries()).keys()
+    before = without_durations(again.entries())
+    assert before.keys() < without_durations(here.entries()).keys()
     monkeypatch.setattr(Session, "_on_done", land)
-    after = timeless(again.run(STAGES[:-1]))
-    assert after == timeless(here.entries())
+    after = without_durations(again.run(STAGES[:-1]))
+    assert after == without_durations(here.entries())
     assert before.items() <= after.items()
     assert duplicates(again.ledger) == 0
     assert again.fact("rank") == here.fact("rank")
@@ -207,7 +207,7 @@ def test_a_longer_search_with_another_winner_is_ranked_and_confirmed_anew(tmp_pa
     heard = Heard()
     entries = here.run(progress=heard)
     assert here.fact("rank")["around"] != first["around"]
-    assert any("takes that one's place" in line for line in heard.said)
+    assert any("differs from the one in the ledger and replaces it" in line for line in heard.said)
     ranked = {row["identity"] for row in here.fact("rank")["rows"]}
     assert ranked <= {e.identity for e in entries}
     document = json.loads((here.report / "study.json").read_text())
@@ -270,7 +270,7 @@ def test_a_trial_that_lr_find_has_trained_already_is_not_trained_twice(tmp_path)
     with Ledger.open(other.ledger, write=True) as ledger:
         ledger.record([replace(first, stage="lr-find", trial=-1, arm="fine grid")])
     other.run(("search",))
-    assert timeless(other.entries()).keys() == timeless(here.entries()).keys()
+    assert without_durations(other.entries()).keys() == without_durations(here.entries()).keys()
     assert other.fact("search")["best"] == here.fact("search")["best"]
 
 

@@ -3,9 +3,9 @@
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
-from ablate.study.eta import minutes
 from ablate.study.ranking.divide import divide
 from ablate.study.ranking.estimates import FLOOR, LEVELS, RUNS_PER_TRIAL, expected, runs_for_trials
+from ablate.study.remaining_time import minutes
 
 
 @pytest.mark.parametrize("arms", [8, 60, 158])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from study_samples import TABULAR, Heard, place, timeless
+from study_samples import TABULAR, Heard, place, without_durations
 
 from ablate.analysis.tuned_arms import counts
 from ablate.catalogue.registry import registry
@@ -23,7 +23,7 @@ from ablate.study.ranking.budget import check_budget, runs_of
 from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs
 from ablate.study.ranking.ladder import rungs_of
-from ablate.study.ranking.lean import combined
+from ablate.study.ranking.lean_recipe import combined
 from ablate.study.ranking.races import Races
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage
@@ -475,7 +475,7 @@ def test_run_again_it_trains_nothing_and_says_the_same(ranked) -> None:
     here, _, entries = ranked
     before = here.fact("rank")
     again = here.run()
-    assert timeless(again) == timeless(entries)
+    assert without_durations(again) == without_durations(entries)
     assert here.fact("rank") == before
 
 
@@ -541,7 +541,7 @@ def test_arms_are_tuned_further_where_tuning_keeps_them_from_a_verdict(
     row = SimpleNamespace(arm="arm", tuning_se=tuning_se, se=hypot(tuning_se, of_pairs), pairs=18)
     races = SimpleNamespace(racing=Racing.up_to(60))
     standing = standing_of(row, ("arm",) if running else ())
-    assert Races.held_up_by_tuning(races, standing, 0.01) == (["arm"] if further else [])
+    assert Races.limited_by_tuning(races, standing, 0.01) == (["arm"] if further else [])
 
 
 def test_where_time_ends_the_arms_nearest_to_a_verdict_go_on() -> None:
@@ -579,9 +579,9 @@ def test_where_time_ends_the_arms_nearest_to_a_verdict_go_on() -> None:
     assert races.seconds(asked) == pytest.approx(
         sum(4 * (10 if "slow" in name else 1) for name in race.running)
     )
-    assert not races.stop_all_but_the_nearest(margin, lambda rows: False)
+    assert not races.keep_nearest_to_verdict(margin, lambda rows: False)
     assert not races.stopped
-    assert races.stop_all_but_the_nearest(margin, lambda rows: len(rows) <= 4)
+    assert races.keep_nearest_to_verdict(margin, lambda rows: len(rows) <= 4)
     (race,) = races.standing(margin).values()
     assert race.running == ("add-one: near",)
     assert set(races.stopped) == {"add-one: far", "add-one: slow"}

@@ -43,7 +43,7 @@ def runs_of(task: str, epochs: int = EPOCHS) -> tuple[Run, ...]:
     return tuple(Run(task, Recipe.of(CATALOGUE, r), seed, epochs) for seed, r in enumerate(RECIPES))
 
 
-def timeless(results: Sequence[Result | None]) -> list[str]:
+def without_durations(results: Sequence[Result | None]) -> list[str]:
     """Text, because NaN is not equal to itself."""
     assert None not in results
     return [
@@ -123,7 +123,7 @@ def test_a_group_that_is_divided_twice_ends_as_the_whole(task: str, kernel: str)
 
     part(runs, b"", 1)
     assert set(found) == set(runs)
-    assert timeless([found[run] for run in runs]) == timeless(list(whole.values()))
+    assert without_durations([found[run] for run in runs]) == without_durations(list(whole.values()))
 
 
 def test_a_job_hands_over_only_where_a_worker_waits_and_it_is_worth_it(
@@ -139,7 +139,7 @@ def test_a_job_hands_over_only_where_a_worker_waits_and_it_is_worth_it(
     ended = [result for result in halfway.results if result is not None]
     left = tuple(run for run, result in zip(job.runs, halfway.results, strict=True) if result is None)
     rest = run_job(Job(job.reference, left, checkpoint=halfway.checkpoint))
-    assert sorted(timeless([*ended, *rest.results])) == sorted(timeless(whole.results))
+    assert sorted(without_durations([*ended, *rest.results])) == sorted(without_durations(whole.results))
     tokens.count = 1
     assert run_job(Job(job.reference, job.runs, prune=lambda report: None)).checkpoint == b"", (
         "pruned as one group"
@@ -171,7 +171,7 @@ def test_a_session_goes_on_with_the_parts_and_records_each_run_once(
         assert tokens.count == 0
     for whole, divided in zip(*entries, strict=True):
         assert whole.identity == divided.identity
-        assert timeless([whole.result]) == timeless([divided.result])
+        assert without_durations([whole.result]) == without_durations([divided.result])
 
 
 class Never:
@@ -198,4 +198,4 @@ def test_a_worker_takes_the_token_that_the_driver_holds_out() -> None:
     assert first.checkpoint
     assert not any(part.checkpoint for part in parts), "one token, one division"
     whole = Inline().submit(Job("digits", runs[:2] + runs[3:])).result()
-    assert timeless([*parts[0].results, *parts[1].results]) == timeless(whole.results)
+    assert without_durations([*parts[0].results, *parts[1].results]) == without_durations(whole.results)

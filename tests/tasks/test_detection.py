@@ -10,7 +10,7 @@ import torch
 
 from ablate import InputError, Task
 from ablate.protocol.guess import guess_loss
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.seams.boxes import BOX, classes_and_scores
 from ablate.tasks.check import check
 from ablate.tasks.criteria import detection
@@ -154,7 +154,7 @@ def test_the_best_constant_knows_places_but_no_inputs():
         (torch.randn(40, 1, 8, 8, generator=generator), y),
         criterion="detection",
     )
-    prior = Prior.of(task)
+    prior = PriorLosses.of(task)
     assert prior.loss == prior.start
     ln2 = float(np.log(2))
     assert prior.loss == pytest.approx(

@@ -33,7 +33,7 @@ def test_classes_are_the_subfolders_and_splits_are_dealt_out(tmp_path):
         (3, 7, 9),
     )
     assert [split.y.bincount().tolist() for split in task.splits.values()] == [[6, 6], [2, 2], [2, 2]]
-    assert task.dealt
+    assert task.random_split
     assert abs(task.train.x.mean().item()) < 1e-5
     assert task.train.x.std(correction=0).item() == pytest.approx(1, abs=1e-5)
     shares = torch.cat([split.x[:, 0, 0, 0] for split in task.splits.values()])
@@ -53,7 +53,7 @@ def test_splits_are_taken_where_folders_name_them(tmp_path, folders):
     for part in folders[1:]:
         assert counts[named[part]] == 2 * COUNT
     assert sum(counts.values()) == 2 * COUNT * len(folders)
-    assert not task.dealt
+    assert not task.random_split
 
 
 def test_images_of_several_sizes_and_modes_are_made_one_and_it_is_told(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablate.api.given import open_task
+from ablate.api.open_task import open_task
 from ablate.api.stages import shown_for
 from ablate.records.errors import InputError
 from ablate.study.request import Options

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from ablate.records.errors import InputError
 from ablate.records.trick import REQUIREMENTS
-from ablate.tasks.split import deal, shuffled
+from ablate.tasks.split import random_parts, shuffled
 from ablate.tasks.task import Task
 
 X = torch.arange(40.0).reshape(20, 2)
@@ -166,7 +166,7 @@ SHUFFLED = [2, 4, 6, 8, 5, 1, 7, 0, 9, 3]
 )
 def test_dealing_is_a_partition_that_keeps_each_class_within_one_example(labels, pattern):
     labels = np.array(labels)
-    parts = deal(len(labels), pattern, labels)
+    parts = random_parts(len(labels), pattern, labels)
     assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
     for label in np.unique(labels):
         count = int((labels == label).sum())
@@ -177,7 +177,7 @@ def test_dealing_is_a_partition_that_keeps_each_class_within_one_example(labels,
 
 
 def test_dealing_does_not_follow_the_order_of_the_rows():
-    rows = deal(1000, "TVSTT")["V"]
+    rows = random_parts(1000, "TVSTT")["V"]
     assert len(rows) == 200
     assert 350 < rows.mean() < 650
     assert len({int(row) % 5 for row in rows}) == 5

@@ -35,7 +35,7 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 class BlurPool(nn.Module):
-    """In the place of `layer`: `[B, C, H, W]` -> the same shape as of the layer."""
+    """A blurring layer in the place of `layer`: `[B, C, H, W]` -> the same shape as of the layer."""
 
     kernel: Tensor
 

@@ -24,7 +24,7 @@ from ablate.surgery.switch import Switch
 
 
 class DepthwiseSeparable(nn.Module):
-    """In the place of `layer`: the same shapes."""
+    """A depthwise and a pointwise convolution in the place of `layer`: the same shapes."""
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, generator: Generator) -> None:
         super().__init__()

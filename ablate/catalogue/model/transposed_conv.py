@@ -43,7 +43,7 @@ class Upsampling(nn.Module):
 
 
 def scale_of(given: tuple[int, ...], output: tuple[int, ...]) -> int:
-    """By how much an enlargement enlarges; 0 where it is no whole number above one, the same in both directions."""
+    """The factor of an enlargement; 0 where it is no whole number above one, the same in both directions."""
     if len(given) != 4 or output[2] % given[2] or output[3] * given[2] != output[2] * given[3]:
         return 0
     return output[2] // given[2] if output[2] > given[2] else 0

@@ -35,7 +35,7 @@ def as_matrix(spec: Spec, x: Tensor) -> Tensor:
 
 
 def root_mean_square(x: Tensor) -> Tensor:
-    """Of each lane's matrix: `[K, O, I]` -> `[K, 1, 1]`."""
+    """Root mean square of each lane's matrix: `[K, O, I]` -> `[K, 1, 1]`."""
     return x.square().mean(dim=2, keepdim=True).mean(dim=1, keepdim=True).sqrt()
 
 

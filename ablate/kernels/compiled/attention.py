@@ -46,6 +46,7 @@ class Head:
         return lambda row, column: (self.args[name], self.code.isum(start, self.code.imul(row, 3 * self.model), column))  # fmt: skip
 
     def output(self, name: str) -> Callable[[Count, Count], Place]:
+        """The matrix of outputs `name`, by row and column."""
         return lambda row, column: (self.args[name], self.code.isum(self.y, self.code.imul(row, self.model), column))  # fmt: skip
 
     def scores(self) -> Callable[[Count, Count], Place]:

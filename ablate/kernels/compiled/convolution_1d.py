@@ -13,7 +13,7 @@ from ablate.kernels.compiled.jit import Function, simd_width
 from ablate.kernels.compiled.linear import MatMul, Place
 
 
-class Layer:
+class Conv1dOffsets:
     """Offsets into a layer's tensors, for one lane."""
 
     def __init__(self, code: FunctionBuilder, lane: Value, channels: int, out: int, size: int) -> None:
@@ -46,7 +46,7 @@ def forward(channels: int, out: int, size: int) -> tuple[Function, int]:
     """(x, W, b, y, workspace, K, B, T); and the workspace in floats."""
     code = FunctionBuilder(["x", "weight", "bias", "y", "workspace"], ["lanes", "examples", "steps"])
     with code.loop(code.args["lanes"]) as lane:
-        layer = Layer(code, lane, channels, out, size)
+        layer = Conv1dOffsets(code, lane, channels, out, size)
         for j in range(size):  # W as [S · C, O]
             with code.loop(channels) as c:
                 for v, count in vector_columns(out):
@@ -75,7 +75,7 @@ def backward(channels: int, out: int, size: int) -> tuple[Function, int]:
         ["lanes", "examples", "steps"],
     )
     with code.loop(code.args["lanes"]) as lane:
-        layer = Layer(code, lane, channels, out, size)
+        layer = Conv1dOffsets(code, lane, channels, out, size)
         with code.if_given("grad_x"):
             _grad_x(layer)
         with code.if_given("grad_weight"):
@@ -90,7 +90,7 @@ def padded_elements(out: int, size: int, steps: int) -> int:
     return (steps + size - 1) * out
 
 
-def _grad_x(layer: Layer) -> None:
+def _grad_x(layer: Conv1dOffsets) -> None:
     """Workspace: W reversed, as [S · O, C]; then the padded gradient, [T + S − 1, O]."""
     code, (channels, out, size) = layer.code, (layer.channels, layer.out, layer.size)
     padded, edge = size * channels * out, (size - 1) * out
@@ -117,7 +117,7 @@ def _grad_x(layer: Layer) -> None:
         ).write(layer.steps)  # fmt: skip
 
 
-def _grad_weight(layer: Layer) -> None:
+def _grad_weight(layer: Conv1dOffsets) -> None:
     """Workspace: the gradient as [O, S · C], to which examples are added in order."""
     code, (channels, out, size) = layer.code, (layer.channels, layer.out, layer.size)
     wide = size * channels
@@ -137,7 +137,7 @@ def _grad_weight(layer: Layer) -> None:
             code.store(value, layer.args["grad_weight"], at)
 
 
-def _grad_bias(layer: Layer) -> None:
+def _grad_bias(layer: Conv1dOffsets) -> None:
     code, vectors = layer.code, vector_columns(layer.out)
     rows = code.imul(layer.examples, layer.outputs)
 

@@ -32,11 +32,13 @@ class Sizes:
 
     @property
     def padded(self) -> tuple[int, int]:
+        """Height and width of a padded input map."""
         (height, width), (up, left) = self.input_size, self.padding
         return height + 2 * up, width + 2 * left
 
     @property
     def outputs(self) -> tuple[int, int]:
+        """Height and width of an output map."""
         each = zip(self.padded, self.kernel, self.stride, strict=True)
         height, width = ((side - kernel) // step + 1 for side, kernel, step in each)
         return height, width
@@ -52,7 +54,7 @@ class Sizes:
         return self.channels * self.padded[0] * self.padded[1]
 
     def offsets(self) -> Iterator[int]:
-        """For each weight, the offset of its input in a padded map, relative to the first weight's."""
+        """Offset of each weight's input in a padded map, relative to the first weight's."""
         height, width = self.padded
         for channel in range(self.channels):
             for row in range(self.kernel[0]):
@@ -60,7 +62,7 @@ class Sizes:
                     yield (channel * height + row) * width + column
 
 
-class Layer:
+class DirectConvolution:
     """Builder of functions for a layer: the parts that forward and backward pass share."""
 
     def __init__(self, sizes: Sizes, pointers: tuple[str, ...]) -> None:
@@ -102,7 +104,7 @@ class Layer:
 @disk_cached
 def forward(sizes: Sizes) -> tuple[Function, int]:
     """(x, weight, bias, y, workspace, K, B, strides of x): y = w * x + b; and the workspace in floats."""
-    layer = Layer(sizes, ("x", "weight", "bias", "y"))
+    layer = DirectConvolution(sizes, ("x", "weight", "bias", "y"))
     code, args, width = layer.code, layer.args, layer.width
     height, wide = sizes.outputs
     weights, padded = 0, sizes.weights * sizes.out
@@ -136,7 +138,7 @@ def forward(sizes: Sizes) -> tuple[Function, int]:
 @disk_cached
 def backward(sizes: Sizes) -> tuple[Function, int]:
     """(grad_y, x, grad_weight, grad_bias, workspace, K, B, strides of x); and the workspace in floats."""
-    layer = Layer(sizes, ("grad_y", "x", "grad_weight", "grad_bias"))
+    layer = DirectConvolution(sizes, ("grad_y", "x", "grad_weight", "grad_bias"))
     code, args, width = layer.code, layer.args, layer.width
     sums, padded = 0, sizes.weights * sizes.out
     code.fill(0, layer.workspace, padded, sizes.padded_elements)
@@ -167,7 +169,7 @@ def backward(sizes: Sizes) -> tuple[Function, int]:
 @disk_cached
 def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
     """(grad_y, weight, grad_x, workspace, K, B, strides of grad_x); and the workspace in floats."""
-    layer = Layer(sizes, ("grad_y", "weight", "x"))
+    layer = DirectConvolution(sizes, ("grad_y", "weight", "x"))
     code, args = layer.code, layer.args
     height, wide = sizes.outputs
     vectors = vector_columns(sizes.weights)
@@ -202,7 +204,7 @@ def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
 
 
 def _accumulate_weight_grad(
-    layer: Layer, at: Value, padded: int, first: int, accumulators: list[Value]
+    layer: DirectConvolution, at: Value, padded: int, first: int, accumulators: list[Value]
 ) -> None:
     """Add the gradients of some weights, from one example's gradient at `at`, to `accumulators`."""
     code, sizes, width = layer.code, layer.sizes, layer.width
@@ -229,7 +231,7 @@ def _accumulate_weight_grad(
         code.store(value, layer.workspace, position)
 
 
-def _sum_positions(layer: Layer, at: Value, total: Value) -> Value:
+def _sum_positions(layer: DirectConvolution, at: Value, total: Value) -> Value:
     code, (height, wide), out = layer.code, layer.sizes.outputs, layer.sizes.out
 
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:

@@ -77,7 +77,7 @@ class MatMul:
             code.store_prefix(total, *self.out(code.isum(row, i), v), count)
 
 
-class Layer:
+class LinearOffsets:
     """Offsets into a layer's tensors, for one lane."""
 
     def __init__(self, code: FunctionBuilder, lane: Value, inputs: int, outputs: int) -> None:
@@ -97,7 +97,7 @@ def forward(inputs: int, outputs: int) -> tuple[Function, int]:
     """(x, W, b, y, workspace, K, N); and the workspace in floats."""
     code = FunctionBuilder(["x", "weight", "bias", "y", "workspace"], ["lanes", "rows"])
     with code.loop(code.args["lanes"]) as lane:
-        layer = Layer(code, lane, inputs, outputs)
+        layer = LinearOffsets(code, lane, inputs, outputs)
         _transpose_weight(layer)
         MatMul(
             code, inputs, outputs,
@@ -109,7 +109,7 @@ def forward(inputs: int, outputs: int) -> tuple[Function, int]:
     return code.compile(), inputs * outputs
 
 
-def _transpose_weight(layer: Layer) -> None:
+def _transpose_weight(layer: LinearOffsets) -> None:
     """Write Wᵀ `[I, O]` to the workspace."""
     code = layer.code
     with code.loop(layer.inputs) as i:
@@ -128,7 +128,7 @@ def backward(inputs: int, outputs: int) -> tuple[Function, int]:
     rows = code.args["rows"]
     transposed = inputs < min(outputs, simd_width())  # vectors of few inputs would be mostly empty
     with code.loop(code.args["lanes"]) as lane:
-        layer = Layer(code, lane, inputs, outputs)
+        layer = LinearOffsets(code, lane, inputs, outputs)
 
         def gradient(row: Count, o: Count) -> Place:
             return layer.at("grad_y", layer.y, row, outputs, o)
@@ -161,7 +161,7 @@ def backward(inputs: int, outputs: int) -> tuple[Function, int]:
     return code.compile(), inputs * outputs
 
 
-def _sum_rows(layer: Layer, gradient: Callable[[Count, Count], Place]) -> None:
+def _sum_rows(layer: LinearOffsets, gradient: Callable[[Count, Count], Place]) -> None:
     code, vectors = layer.code, vector_columns(layer.outputs)
 
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:

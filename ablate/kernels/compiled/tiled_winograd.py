@@ -17,12 +17,12 @@ from ablate.kernels.compiled.winograd import (
     BLOCK,
     POINTS,
     SIDE,
-    Layer,
+    WinogradLayer,
     emit_weight_grad,
     sum_positions,
     transpose,
 )
-from ablate.kernels.compiled.winograd_transforms import Tile, tile_of
+from ablate.kernels.compiled.winograd_transforms import TileTransform, tile_of
 
 STEP = 4
 """Outputs of a tile along one side."""
@@ -32,7 +32,7 @@ STEP = 4
 class Grid:
     """The tiles of a map. `tile`: transforms of a full tile; `input_size`: (H, W); `padding`: zeros above and to the left."""
 
-    tile: Tile
+    tile: TileTransform
     input_size: tuple[int, int]
     padding: tuple[int, int]
 
@@ -65,7 +65,7 @@ def grid_of(height: int, width: int, padding: tuple[int, int]) -> Grid:
     return Grid(tile_of(SIDE, SIDE, (0, 0)), (height, width), padding)
 
 
-class TiledLayer(Layer):
+class TiledLayer(WinogradLayer):
     """Builder of functions that process the tiles of a lane's examples, `BLOCK` at a time."""
 
     def __init__(self, grid: Grid, channels: int, out: int, pointers: tuple[str, ...]) -> None:
@@ -145,7 +145,7 @@ class TiledLayer(Layer):
 
 @disk_cached
 def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
-    """As `winograd.forward`."""
+    """The function of `winograd.forward`, for a map of several tiles."""
     layer = TiledLayer(grid, channels, out, ("x", "weight", "bias", "y"))
     code, args, tile = layer.code, layer.args, grid.tile
     points = layer.reserve(POINTS * channels * out)
@@ -180,7 +180,7 @@ def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
 
 @disk_cached
 def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
-    """As `winograd.backward`."""
+    """The function of `winograd.backward`, for a map of several tiles."""
     layer = TiledLayer(grid, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias"))
     code, args, tile = layer.code, layer.args, grid.tile
     points = layer.reserve(POINTS * channels * out)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Count, FunctionBuilder, Value, vector_width
 from ablate.kernels.compiled.jit import Function
-from ablate.kernels.compiled.winograd_transforms import Rows, Tile
+from ablate.kernels.compiled.winograd_transforms import Rows, TileTransform
 
 SIDE = 6
 POINTS = SIDE * SIDE
@@ -26,13 +26,13 @@ def transpose(rows: Rows) -> Rows:
     return tuple(zip(*rows, strict=True))
 
 
-class Layer:
+class WinogradLayer:
     """Builder of functions for a layer of `channels` input and `out` output channels: the parts that forward and backward pass share.
 
     Intermediate results are in the function's last pointer, `workspace`, with the 36 points of a tile as their outermost dimension.
     """
 
-    def __init__(self, tile: Tile, channels: int, out: int, pointers: tuple[str, ...]) -> None:
+    def __init__(self, tile: TileTransform, channels: int, out: int, pointers: tuple[str, ...]) -> None:
         self.tile, self.channels, self.out = tile, channels, out
         self.code = FunctionBuilder([*pointers, "workspace"], ["lanes", "examples"])
         self.args = self.code.args
@@ -115,7 +115,7 @@ class Layer:
                     code.store(value if before is None else code.fadd(value, before), maps, offset)
 
     def multiply_points(self, a: int, b: int, into: int, inner: int, columns: int) -> None:
-        """At each point: `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, unused rows of the block included."""
+        """Multiply at each point `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, unused rows of the block included."""
         code, width = self.code, vector_width(columns)
         with code.loop(POINTS) as point, code.loop(BLOCK, step=ROWS) as row, code.loop(columns, step=width) as column:  # fmt: skip
             left = code.isum(a, code.imul(point, BLOCK * inner), code.imul(row, inner))
@@ -131,7 +131,7 @@ class Layer:
                 code.store(value, self.workspace, code.isum(at, i * columns))
 
     def accumulate_weight_grad(self, a: int, b: int, into: int, examples: Value) -> None:
-        """At each point: `[examples, O]`ᵀ · `[examples, C]`, added to `[O, C]`."""
+        """Multiply at each point `[examples, O]`ᵀ · `[examples, C]`, added to `[O, C]`."""
         code, width = self.code, vector_width(self.channels)
         rows = next(rows for rows in (ROWS, 4, 2, 1) if self.out % rows == 0)
         with code.loop(POINTS) as point, code.loop(self.out, step=rows) as row, code.loop(self.channels, step=width) as column:  # fmt: skip
@@ -152,9 +152,9 @@ class Layer:
 
 
 @disk_cached
-def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
+def forward(tile: TileTransform, channels: int, out: int) -> tuple[Function, int]:
     """(x, weight, bias or 0, y, workspace, K, B): Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ x B)] A, summed over channels; and the workspace in floats."""
-    layer = Layer(tile, channels, out, ("x", "weight", "bias", "y"))
+    layer = WinogradLayer(tile, channels, out, ("x", "weight", "bias", "y"))
     code, args, examples = layer.code, layer.args, layer.args["examples"]
     points = layer.reserve(POINTS * channels * out)
     into = layer.reserve(POINTS * BLOCK * channels)
@@ -184,12 +184,14 @@ def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
 
 
 @disk_cached
-def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
+def backward(tile: TileTransform, channels: int, out: int) -> tuple[Function, int]:
     """(grad_y, x, weight, grad_x, grad_weight, grad_bias, workspace, K, B); and the workspace in floats.
 
     A gradient that is not needed is NULL.
     """
-    layer = Layer(tile, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias"))
+    layer = WinogradLayer(
+        tile, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias")
+    )
     code, args, examples = layer.code, layer.args, layer.args["examples"]
     points = layer.reserve(POINTS * channels * out)
     into = layer.reserve(POINTS * BLOCK * channels)
@@ -257,7 +259,7 @@ def sum_positions(
         code.store(code.fadd(code.load(into, code.isum(offset, c), width), total), into, code.isum(offset, c))
 
 
-def emit_weight_grad(layer: Layer, lane: Value, kernels: int) -> None:
+def emit_weight_grad(layer: WinogradLayer, lane: Value, kernels: int) -> None:
     """Gᵀ u G: `[36, O, C]` -> the gradient of the weight, `[O, C, 3, 3]`."""
     code, tile, channels, out = layer.code, layer.tile, layer.channels, layer.out
     width, back = vector_width(channels), transpose(tile.kernel)

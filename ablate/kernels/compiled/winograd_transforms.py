@@ -17,7 +17,7 @@ Rows = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Tile:
+class TileTransform:
     """Transforms for a map of one tile, by axis: Bᵀ (`input_rows` `[6, H]`, `input_columns` `[6, W]`), Aᵀ (`output_rows` `[H', 6]`,
     `output_columns` `[W', 6]`), G (`kernel` `[6, 3]`)."""
 
@@ -39,13 +39,13 @@ class Tile:
 
 
 @cache
-def tile_of(height: int, width: int, padding: tuple[int, int]) -> Tile:
-    """For a map of that size, at most 6 with its padding: columns of Bᵀ that meet padding and rows of Aᵀ beyond the output are left out."""
+def tile_of(height: int, width: int, padding: tuple[int, int]) -> TileTransform:
+    """The transforms for a map of that size, at most 6 with its padding: columns of Bᵀ that meet padding and rows of Aᵀ beyond the output are left out."""
     input_transform, kernel, output_transform = toom_cook()
     axes = list(zip((height, width), padding, strict=True))
     inputs = [tuple(row[pad : pad + side] for row in input_transform) for side, pad in axes]
     outputs = [output_transform[: side + 2 * pad - 2] for side, pad in axes]
-    return Tile(inputs[0], inputs[1], outputs[0], outputs[1], kernel)
+    return TileTransform(inputs[0], inputs[1], outputs[0], outputs[1], kernel)
 
 
 def toom_cook() -> tuple[tuple[tuple[float, ...], ...], ...]:

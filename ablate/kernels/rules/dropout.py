@@ -45,7 +45,7 @@ def channel_dropout(layer: ChannelDropout, x: Tensor) -> Tensor:
 
 @register_compiled(ChannelDropout)
 def compiled_channel_dropout(layer: ChannelDropout, eager: Eager) -> list[LayerOp]:
-    """By torch's operators, where a lane drops anything."""
+    """Dropout by torch's operators, where a lane drops anything."""
     return [LayerOp(eager)] if layer.training and bool((layer.least > KEEP_ALL).any()) else []
 
 

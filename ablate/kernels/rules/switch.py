@@ -70,6 +70,7 @@ class Runs:
 
     @classmethod
     def of(cls, lanes: Sequence[Switch]) -> Runs:
+        """The runs of these lanes, in their order."""
         runs = [list(run) for _, run in groupby(lanes, branch_key)]
         return cls([run[0].chosen for run in runs], [len(run) for run in runs])
 

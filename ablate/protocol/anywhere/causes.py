@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.protocol.anywhere.loop import Loop
+from ablate.protocol.anywhere.loop import TrainingLoop
 from ablate.protocol.anywhere.objective import default_loss, evaluate_batch, split_batch
 from ablate.protocol.anywhere.restoring import to_device
 from ablate.protocol.batch_checks import apart, dropout_findings, evaluation_findings
@@ -23,7 +23,7 @@ EXAMPLES = 1000
 """Examples of each loader on which it is tested whether inputs predict labels."""
 
 
-def model_findings(loop: Loop, seed: int, steps: int) -> list[Finding]:
+def model_findings(loop: TrainingLoop, seed: int, steps: int) -> list[Finding]:
     """`steps`: of a whole run. What trials with one training batch show: layers, modes, mixed examples, the loss function."""
     loop.begin(0.0, seed)
     batch = next(loop.batches(seed, 1), None)
@@ -58,7 +58,7 @@ def model_findings(loop: Loop, seed: int, steps: int) -> list[Finding]:
     return findings
 
 
-def not_optimized(loop: Loop, seed: int) -> list[Finding]:
+def not_optimized(loop: TrainingLoop, seed: int) -> list[Finding]:
     """Trainable parameters that the optimizer was not given."""
     optimizer = loop.begin(0.0, seed)
     optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
@@ -75,7 +75,7 @@ def not_optimized(loop: Loop, seed: int) -> list[Finding]:
     ]  # fmt: skip
 
 
-def loop_label_cause(loop: Loop) -> Finding | None:
+def loop_label_cause(loop: TrainingLoop) -> Finding | None:
     """`label_cause` of the loaders' first examples; None where inputs are not one tensor."""
     train, validation = _examples(loop.train), _examples(loop.validation)
     if train is None or validation is None:

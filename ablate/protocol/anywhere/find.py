@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ablate.protocol.anywhere import first_steps
 from ablate.protocol.anywhere.causes import loop_label_cause
-from ablate.protocol.anywhere.loop import Loop, OptimizerFactory, PlainRun
+from ablate.protocol.anywhere.loop import OptimizerFactory, PlainRun, TrainingLoop
 from ablate.protocol.anywhere.objective import LossFunction, example_losses
 from ablate.protocol.anywhere.record import LRFindResult, Trial, step_of
 from ablate.protocol.anywhere.restoring import restored
@@ -76,16 +76,16 @@ def lr_find(
     device = next(model.parameters()).device
     started = time.perf_counter()
     with restored(model, [train, validation]) as state:
-        loop = Loop(model, state, train, validation, optimizer, loss, device)
+        loop = TrainingLoop(model, state, train, validation, optimizer, loss, device)
         name = getattr(getattr(optimizer, "func", optimizer), "__name__", type(optimizer).__name__)
-        answer = Answer()
+        answer = Findings()
         steps = tuple(_steps(loop, answer, name, epochs, rates, budget, seed, say))
     seconds = time.perf_counter() - started
     return LRFindResult(answer.rate, name, answer.trials, answer.guess, steps, seconds)
 
 
 @dataclass
-class Answer:
+class Findings:
     """What the steps found so far."""
 
     rate: float | None = None
@@ -94,8 +94,8 @@ class Answer:
 
 
 def _steps(
-    loop: Loop,
-    answer: Answer,
+    loop: TrainingLoop,
+    answer: Findings,
     name: str,
     epochs: int,
     rates: Sequence[float] | None,
@@ -156,7 +156,7 @@ def _steps(
     yield step_of(5, {**figures, **({} if test is None else {"against_guess": test.to_dict()})}, *findings)
 
 
-def _beyond(loop: Loop, runs: Sequence[PlainRun], seed: int, epochs: int) -> list[PlainRun]:
+def _beyond(loop: TrainingLoop, runs: Sequence[PlainRun], seed: int, epochs: int) -> list[PlainRun]:
     """Two half-decades beyond the grid, if its best rate is the outermost."""
     finite = [run for run in runs if isfinite(run.final)]
     lowest, highest = min(run.rate for run in runs), max(run.rate for run in runs)
@@ -177,7 +177,7 @@ def _none_finished(runs: Sequence[PlainRun]) -> Finding | None:
     )  # fmt: skip
 
 
-def against_constant(loop: Loop, run: PlainRun) -> tuple[PairedTest | None, Finding | None]:
+def against_constant(loop: TrainingLoop, run: PlainRun) -> tuple[PairedTest | None, Finding | None]:
     """The test of the run's best epoch against the best constant prediction of the training targets."""
     constant = first_steps.constant_of(loop)
     if constant is None or run.outputs is None or run.targets is None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ablate.protocol.anywhere.causes import model_findings, not_optimized
-from ablate.protocol.anywhere.loop import Loop
+from ablate.protocol.anywhere.loop import TrainingLoop
 from ablate.protocol.anywhere.objective import best_constant, default_loss, evaluate_batch, split_batch
 from ablate.protocol.anywhere.record import step_of
 from ablate.protocol.anywhere.restoring import to_device
@@ -35,7 +35,7 @@ OVERFITTED = 0.5
 DECADES = (4, 2)
 
 
-def initial_loss(loop: Loop, seed: int, run_steps: int) -> Step:
+def initial_loss(loop: TrainingLoop, seed: int, run_steps: int) -> Step:
     """Step 1; `run_steps`: of a whole run. Raises InputError if there is no batch."""
     causes = model_findings(loop, seed, run_steps)
     if any(cause.code in EXPLAINS for cause in causes):
@@ -53,10 +53,10 @@ def initial_loss(loop: Loop, seed: int, run_steps: int) -> Step:
     loss, start = fmean(losses), zero_loss(loop)
     figures: dict[str, Any] = {"initial_loss": loss, "expected": start}
     mixed = any(cause.code in MIXED for cause in causes)
-    found = _judge(loss, start) if not mixed or not isfinite(loss) else []
+    findings = _judge(loss, start) if not mixed or not isfinite(loss) else []
     if outputs and outputs[0].ndim == 2 and not mixed:
-        found += output_findings(torch.cat(outputs), loop_classes(loop))
-    return step_of(1, figures, *certain_first([*causes, *found]))
+        findings += output_findings(torch.cat(outputs), loop_classes(loop))
+    return step_of(1, figures, *certain_first([*causes, *findings]))
 
 
 def _judge(loss: float, start: float | None) -> list[Finding]:
@@ -78,7 +78,7 @@ def _judge(loss: float, start: float | None) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
+def _targets(loop: TrainingLoop) -> tuple[Tensor, list[Tensor]] | None:
     """One example's outputs and up to `TARGETS` training targets; None if the model computes its own loss."""
     per_batch: list[Tensor] = []
     example = None
@@ -98,13 +98,13 @@ def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
     return None if example is None else (example, per_batch)
 
 
-def constant_of(loop: Loop) -> Tensor | None:
+def constant_of(loop: TrainingLoop) -> Tensor | None:
     """The best constant prediction of the training targets, `[1, …]`; None if the model computes its own loss."""
     sample = _targets(loop)
     return None if sample is None else best_constant(*sample, loop.loss)
 
 
-def zero_loss(loop: Loop) -> float | None:
+def zero_loss(loop: TrainingLoop) -> float | None:
     """The loss of outputs of zero; None if the model computes its own loss."""
     sample = _targets(loop)
     if sample is None:
@@ -115,7 +115,7 @@ def zero_loss(loop: Loop) -> float | None:
     return float((loop.loss or default_loss)(outputs, everything))
 
 
-def loop_classes(loop: Loop) -> int | None:
+def loop_classes(loop: TrainingLoop) -> int | None:
     """Number of outputs, if the targets are integers; None for regression."""
     sample = _targets(loop)
     if sample is None or sample[1][0].is_floating_point():
@@ -123,7 +123,7 @@ def loop_classes(loop: Loop) -> int | None:
     return int(sample[0].shape[1])
 
 
-def overfit_batch(loop: Loop, rate: float, seed: int) -> Step:
+def overfit_batch(loop: TrainingLoop, rate: float, seed: int) -> Step:
     """Step 2: `OVERFIT_STEPS` steps on the first batch at the best rate of step 3, and at a third and three times of it."""
     loop.begin(0.0, seed)
     batch = next(loop.batches(seed, 1))
@@ -171,7 +171,7 @@ def _still(unmoved: set[str], tensors: int) -> Finding | None:
     )  # fmt: skip
 
 
-def loss_drop(loop: Loop, center: float, seed: int, run_steps: int) -> tuple[Step, list[Drop], int]:
+def loss_drop(loop: TrainingLoop, center: float, seed: int, run_steps: int) -> tuple[Step, list[Drop], int]:
     """Step 3, what each rate's loss did, and the number of training steps that it took.
 
     Each rate trains a quarter of a whole run's `run_steps`, `STEPS` at most.

@@ -42,7 +42,7 @@ class PlainRun:
 
 
 @dataclass(frozen=True)
-class Loop:
+class TrainingLoop:
     """The state that all runs share. Every run starts from `state` and sees the same batches under the same seed."""
 
     model: nn.Module

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
+from ablate.records.designs import DesignName
 from ablate.records.errors import InputError, unknown
 from ablate.records.trick import PLACEBO
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["ordinary", "must_have", "conditional", "needs_retune"]
-Kind = Literal["tuned", "screening", "factorial", "drop-one", "add-one", "pilot"]
+Kind = Literal[DesignName, "pilot"]
 RESERVED = ("run", "seed", "block", "wave", "outcome")
 _VERSION = 1
 

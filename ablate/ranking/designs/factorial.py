@@ -15,6 +15,7 @@ from ablate.ranking.designs.design import (
     rows_of,
     training_seed,
 )
+from ablate.records.designs import ADD_ONE, DROP_ONE, FACTORIAL
 from ablate.records.errors import InputError, unknown
 from ablate.records.trick import PLACEBO
 
@@ -36,7 +37,7 @@ def full_factorial(factors: Sequence[Factor], *, seeds: Sequence[int], wave: int
         [{**fixed, **levels} for levels in combinations(varied, turned=number % 2 == 1)]
         for number in range(len(seeds))
     ]
-    return _paired("factorial", factors, tables, seeds, wave)
+    return _paired(FACTORIAL, factors, tables, seeds, wave)
 
 
 def combinations(varied: Sequence[Factor], *, turned: bool = False) -> list[dict[str, str]]:
@@ -82,7 +83,7 @@ def drop_one(
         for factor in factors
         if recipe[factor.name] != factor.levels[0]
     ]
-    return _paired("drop-one", factors, [table] * len(seeds), seeds, wave)
+    return _paired(DROP_ONE, factors, [table] * len(seeds), seeds, wave)
 
 
 def add_one(factors: Sequence[Factor], seeds: Sequence[int], *, wave: int = 1) -> Design:
@@ -102,7 +103,7 @@ def add_one(factors: Sequence[Factor], seeds: Sequence[int], *, wave: int = 1) -
             below[parent] = by_name[parent].levels[1]
             parent = by_name[parent].parent
         table += [{**below, factor.name: level} for level in factor.levels[1:]]
-    return _paired("add-one", factors, [table] * len(seeds), seeds, wave)
+    return _paired(ADD_ONE, factors, [table] * len(seeds), seeds, wave)
 
 
 def pilot(factors: Sequence[Factor], *, seed: int, repeats: int = 3) -> Design:

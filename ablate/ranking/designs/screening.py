@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ablate.ranking.designs.design import Design, Factor, Row, check_factors, rows_of
 from ablate.ranking.designs.factorial import combinations, parity
 from ablate.ranking.designs.hadamard import hadamard, order_above
+from ablate.records.designs import SCREENING
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 
@@ -56,7 +57,7 @@ def screening(factors: Sequence[Factor], *, wave: int, seed: int) -> Design:
         label = (wave - 1) * len(blocks) + number
         rows += rows_of(table, factors, (seed, wave, number), label, wave)
     note = f"{what}, {len(rows)} runs in {len(blocks)} blocks, wave {wave}, seed {seed}"
-    return Design("screening", factors, tuple(rows), note)
+    return Design(SCREENING, factors, tuple(rows), note)
 
 
 def _folded(varied: Sequence[Factor], order: int, draw: np.random.Generator) -> list[list[dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""The runs of one wave of a ranking, for each of the four designs that a study may ask for."""
+"""The runs of one wave of an array design; `registry.py` has them by the names of the designs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
-from ablate.ranking.designs.design import Design, Factor, Kind, training_seed
+from ablate.ranking.designs.design import Design, Factor, training_seed
 from ablate.ranking.designs.factorial import add_one, drop_one, full_factorial
 from ablate.ranking.designs.screening import SMALLEST_WAVE, screening
 from ablate.records.errors import InputError
@@ -18,22 +18,40 @@ APART = 5
 MOST_TRICKS, MOST_COMBINATIONS = 4, 64
 
 
-def wave_of(
-    kind: Kind, factors: Sequence[Factor], *, wave: int, seed: int, shipped: Mapping[str, str] | None = None
+def screening_wave(
+    factors: Sequence[Factor], *, wave: int, seed: int, shipped: Mapping[str, str] | None = None
 ) -> Design:
-    """Wave `wave` (from 1) of the design `kind`, a pure function of its arguments.
+    """A screening array."""
+    return screening(factors, wave=wave, seed=seed)
 
-    `shipped`: factor -> level in the recipe that drop-one starts from. Raises InputError for a factorial of
-    more than four tricks, and where there is nothing to vary.
-    """
-    if kind == "screening":
-        return screening(factors, wave=wave, seed=seed)
-    if kind == "factorial":
-        return _factorial(factors, wave, seed)
-    seeds = [training_seed(seed, wave, 0xD1, i) for i in range(PAIRS)]
-    if kind == "drop-one":
-        return drop_one(factors, seeds, shipped=shipped, wave=wave)
-    return add_one(factors, seeds, wave=wave)
+
+def drop_one_wave(
+    factors: Sequence[Factor], *, wave: int, seed: int, shipped: Mapping[str, str] | None = None
+) -> Design:
+    """The shipped recipe with and without each trick, on PAIRS paired seeds."""
+    return drop_one(factors, _paired_seeds(seed, wave), shipped=shipped, wave=wave)
+
+
+def add_one_wave(
+    factors: Sequence[Factor], *, wave: int, seed: int, shipped: Mapping[str, str] | None = None
+) -> Design:
+    """The baseline without and with each trick, on PAIRS paired seeds."""
+    return add_one(factors, _paired_seeds(seed, wave), wave=wave)
+
+
+def factorial_wave(
+    factors: Sequence[Factor], *, wave: int, seed: int, shipped: Mapping[str, str] | None = None
+) -> Design:
+    """Every combination under two seeds or more, and 16 runs or more. Raises InputError for more than four tricks."""
+    check_factorial(factors)
+    tricks = [factor for factor in factors if factor.role != "must_have" and factor.name != PLACEBO]
+    if not tricks:
+        raise InputError("every trick is a must_have, so a factorial has nothing to vary")
+    size = prod(len(factor.levels) for factor in tricks)
+    count = 2 * max(1, -(-SMALLEST_WAVE // (2 * size)))
+    seeds = [training_seed(seed, wave, 0xFA, i) for i in range(count)]
+    design = full_factorial(factors, seeds=seeds, wave=wave)
+    return replace(design, note=f"{design.note}, wave {wave}, seed {seed}")
 
 
 def apart(
@@ -49,10 +67,8 @@ def apart(
     return drop_one(plain, seeds, shipped={f.name: shipped[f.name] for f in plain}, wave=wave)
 
 
-def check_kind(kind: Kind, factors: Sequence[Factor]) -> None:
-    """Raise InputError where `kind` cannot hold these factors."""
-    if kind != "factorial":
-        return
+def check_factorial(factors: Sequence[Factor]) -> None:
+    """Raise InputError where a full factorial of these factors would be too large."""
     tricks = [factor for factor in factors if factor.role != "must_have" and factor.name != PLACEBO]
     size = prod(len(factor.levels) for factor in tricks)
     if len(tricks) > MOST_TRICKS or size > MOST_COMBINATIONS:
@@ -63,14 +79,5 @@ def check_kind(kind: Kind, factors: Sequence[Factor]) -> None:
         )
 
 
-def _factorial(factors: Sequence[Factor], wave: int, seed: int) -> Design:
-    """Every combination under two seeds or more, and 16 runs or more."""
-    check_kind("factorial", factors)
-    tricks = [factor for factor in factors if factor.role != "must_have" and factor.name != PLACEBO]
-    if not tricks:
-        raise InputError("every trick is a must_have, so a factorial has nothing to vary")
-    size = prod(len(factor.levels) for factor in tricks)
-    count = 2 * max(1, -(-SMALLEST_WAVE // (2 * size)))
-    seeds = [training_seed(seed, wave, 0xFA, i) for i in range(count)]
-    design = full_factorial(factors, seeds=seeds, wave=wave)
-    return replace(design, note=f"{design.note}, wave {wave}, seed {seed}")
+def _paired_seeds(seed: int, wave: int) -> list[int]:
+    return [training_seed(seed, wave, 0xD1, i) for i in range(PAIRS)]

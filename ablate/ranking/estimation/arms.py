@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from ablate.ranking.estimation.coding import by_level, lines
 from ablate.ranking.estimation.effects import fit_effects
 from ablate.ranking.estimation.paired import paired
 from ablate.ranking.verdicts.verdicts import verdicts
+from ablate.records.designs import DROP_ONE, PairedEstimand
 from ablate.records.trick import PLACEBO
 
 _ESTIMATES = (
@@ -39,7 +39,7 @@ def analyse_arms(
     factors: Sequence[Factor],
     declaration: Declaration,
     *,
-    estimand: Literal["drop-one", "add-one"],
+    estimand: PairedEstimand,
     shipped: Mapping[str, str] | None = None,
     look: int = 1,
 ) -> Analysis:
@@ -98,7 +98,7 @@ def _idle(frame: pd.DataFrame, estimand: str) -> NDArray[np.bool_]:
     """Rows [n] of the placebo's own arm."""
     if PLACEBO not in frame.columns:
         return np.zeros(len(frame), dtype=bool)
-    return np.asarray(frame[PLACEBO] == ("off" if estimand == "drop-one" else "on"))
+    return np.asarray(frame[PLACEBO] == ("off" if estimand == DROP_ONE else "on"))
 
 
 def as_arms(
@@ -112,7 +112,7 @@ def as_arms(
 
     drop-one: where dropping a parent turned its children off, the children count as not dropped.
     """
-    if estimand != "drop-one":
+    if estimand != DROP_ONE:
         return frame, [Factor(factor.name, factor.levels) for factor in factors]
     recipe = shipped_levels(factors, shipped)
     by_name = {factor.name: factor for factor in factors}

@@ -19,7 +19,7 @@ from ablate.ranking.estimation.coding import (
     nuisance_columns,
 )
 from ablate.ranking.estimation.least_squares import Fit, Matrix, least_squares
-from ablate.ranking.estimation.outcomes import Runs, classify
+from ablate.ranking.estimation.outcomes import RunMasks, classify
 from ablate.ranking.verdicts.sequential import half_width, two_sided
 from ablate.records.errors import InputError
 
@@ -42,7 +42,7 @@ class Effects:
     covariance: Matrix
     sigma: float
     df: float
-    runs: Runs
+    runs: RunMasks
     residuals: Matrix
     leverage: Matrix
     columns: Matrix

@@ -17,7 +17,7 @@ FAILURES = ("diverged", "failed", "out_of_memory")
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
+class RunMasks:
     """Row masks [n] of a table of runs.
 
     `used`: complete, with a finite metric. `failed`: a result, counted as such (diverged, failed, out of
@@ -44,7 +44,7 @@ def check_direction(direction: str) -> Direction:
 
 def classify(
     frame: pd.DataFrame, metric: str, direction: str = "higher", *, collapse: float | None = None
-) -> Runs:
+) -> RunMasks:
     """Sort the runs. `collapse`: a metric this bad or worse (e.g. chance level) is a failure, not a value.
 
     The metric's values are returned signed so that higher is better. Raises InputError.
@@ -68,4 +68,4 @@ def classify(
     if collapse is not None:
         collapsed = complete & finite & (values <= sign * collapse)
     failed = np.isin(outcome, FAILURES) | (complete & ~finite) | collapsed
-    return Runs(values, complete & finite & ~collapsed, failed)
+    return RunMasks(values, complete & finite & ~collapsed, failed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,9 @@ from ablate.ranking.designs.factorial import shipped_levels
 from ablate.ranking.estimation.coding import check_levels, require
 from ablate.ranking.estimation.dispersion import Correlation
 from ablate.ranking.estimation.least_squares import Matrix, least_squares
-from ablate.ranking.estimation.outcomes import Runs, classify
+from ablate.ranking.estimation.outcomes import RunMasks, classify
 from ablate.ranking.verdicts.sequential import half_width, two_sided
+from ablate.records.designs import DROP_ONE, PairedEstimand
 from ablate.records.errors import InputError
 
 Arm = dict[int, float]
@@ -28,7 +28,7 @@ def paired(
     metric: str,
     direction: str,
     *,
-    estimand: Literal["drop-one", "add-one"] = "drop-one",
+    estimand: PairedEstimand = DROP_ONE,
     shipped: Mapping[str, str] | None = None,
     confidence: float = 0.95,
     collapse: float | None = None,
@@ -98,7 +98,7 @@ def _contrasts(
     """(factor, level, arm with it, arm without it) for every comparison of the design."""
     by_name = {factor.name: factor for factor in factors}
     contrasts = []
-    if estimand == "drop-one":
+    if estimand == DROP_ONE:
         recipe = effective(shipped_levels(factors, shipped), factors)
         for factor in factors:
             if recipe[factor.name] != factor.levels[0]:
@@ -115,7 +115,7 @@ def _contrasts(
     return contrasts
 
 
-def _arms(frame: pd.DataFrame, factors: Sequence[Factor], runs: Runs) -> dict[tuple[str, ...], Arm]:
+def _arms(frame: pd.DataFrame, factors: Sequence[Factor], runs: RunMasks) -> dict[tuple[str, ...], Arm]:
     """Levels -> seed -> metric (NaN where the run failed; excluded runs are absent)."""
     names = [factor.name for factor in factors]
     arms: dict[tuple[str, ...], Arm] = {}

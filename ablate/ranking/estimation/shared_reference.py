@@ -41,7 +41,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SharedComparison:
     """All arms against one reference. `sigma`: of one run of the reference; `beta`, `prior`: see above."""
 
     effects: Mapping[str, Effect]
@@ -53,7 +53,7 @@ class Comparison:
 
 def compare_to_reference(
     arms: Mapping[str, Values], reference: Values, alone: Sequence[str] = ()
-) -> Comparison:
+) -> SharedComparison:
     """Effects of `arms`. Those in `alone` have seeds of their own (a placebo): their means are compared with the
     reference's as independent ones, and they stay out of β and of the prior."""
     reference_values = np.array([value for value in reference.values() if np.isfinite(value)])
@@ -104,7 +104,7 @@ def compare_to_reference(
         effects[name] = Effect(
             estimate, *_combined(first, len(values) - 1, second, len(reference_values) - 1), len(values)
         )
-    return Comparison(effects, float(np.sqrt(spread)), beta, prior, len(reference_values))
+    return SharedComparison(effects, float(np.sqrt(spread)), beta, prior, len(reference_values))
 
 
 def _pairs(values: Values, reference: Values) -> tuple[Vector, Vector]:

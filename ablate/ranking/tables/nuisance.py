@@ -33,7 +33,7 @@ def nuisance_warnings(
 ) -> list[str]:  # fmt: skip
     """One line for each setting without a role at some of whose values many runs fail, or that determines the metric.
 
-    `values` [n]: the metric; `used`, `failed` [n]: see `Runs`; `roles`: columns with another purpose; of `factors` only
+    `values` [n]: the metric; `used`, `failed` [n]: see `RunMasks`; `roles`: columns with another purpose; of `factors` only
     failures are reported. Means over such a grid are means of the survivors, or of an arbitrary
     grid. Columns of words that determine the metric may be tasks.
     """

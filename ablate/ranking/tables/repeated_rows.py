@@ -116,7 +116,7 @@ def _run_columns(frame: pd.DataFrame, whole: Sequence[str], metric: str, counter
 
 
 def _usable(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Of the columns that may name runs, those without a gap."""
+    """The columns that may name runs and have no gap."""
     return [name for name in names if frame[name].notna().all()]
 
 

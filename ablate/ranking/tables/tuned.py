@@ -16,7 +16,7 @@ from ablate.records.errors import InputError
 
 MOST_FOLDS = 10
 WIDENED = 3.0
-"""By how much the variance of an arm's mean is multiplied where its halves chose different values. The means of the
+"""Factor of the variance of an arm's mean where its halves chose different values. The means of the
 halves are then correlated, and the choice itself varies; simulated over curves from flat to steep and 3 to 40 runs, 3
 gives 95 % intervals a coverage of 0.92 to 0.98, and no widening one of 0.81 to 0.92."""
 _MOST_SHOWN = 6
@@ -43,7 +43,7 @@ def tune(
 ) -> Tuning:  # fmt: skip
     """Choose each arm's best `settings` by cross-fitting.
 
-    `values` [n]: the metric, signed so that higher is better; `used`, `failed` [n]: see `Runs`. An arm is a combination
+    `values` [n]: the metric, signed so that higher is better; `used`, `failed` [n]: see `RunMasks`. An arm is a combination
     of the levels of `factors`, within a `block` (a task, tuned separately). Runs are divided into `folds` (default: up to ten
     within blocks, where the scatter between blocks includes that of the choice; else two, see WIDENED): by `seed`
     if there is one, else by their number among the repetitions of a setting. In each fold an arm is judged by its runs

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.ranking.designs.design import Design
+from ablate.ranking.designs.registry import array_design
 from ablate.ranking.estimation.analysis import Analysis
+from ablate.records.designs import SCREENING
 from ablate.records.trick import PLACEBO
-
-_AVERAGE = (
-    "between runs with and without it, averaged over the settings of all other tricks (the Banzhaf value)",
-    "main effects",
-)
-_ESTIMANDS = {
-    "screening": _AVERAGE,
-    "factorial": _AVERAGE,
-    "drop-one": ("between the recipe and that recipe without it, on the same seeds", "one mean an arm"),
-    "add-one": ("between the baseline with it and the baseline, on the same seeds", "one mean an arm"),
-}
-_ANEW = {"screening": ", each wave with its columns and signs drawn anew"}
 
 
 def methods_paragraph(
@@ -42,16 +32,15 @@ def methods_paragraph(
     placebo = bool(designs) and any(factor.name == PLACEBO for factor in designs[0].factors)
     margin = float(analysis.table["margin"].iloc[0])
     auto = said.margin is None
-    kind = designs[0].kind if designs else "screening"
-    what, estimator = _ESTIMANDS.get(kind, _ESTIMANDS["screening"])
+    design = array_design(designs[0].kind if designs else SCREENING)
     parts = [
         f"We measured {_count(len(tricks), 'training trick')}{' and one placebo' if placebo else ''} in a designed "
-        f"experiment of {_count(analysis.runs, 'training run')} ({_count(waves, 'wave')}; {_kind(designs)}){_ANEW.get(kind, '')}.",
+        f"experiment of {_count(analysis.runs, 'training run')} ({_count(waves, 'wave')}; {_kind(designs)}){design.redrawn}.",
         *besides,
         f"The runs carry {_count(len(seeds), 'training seed')}, which enter the model as blocks; the data splits are "
         "the same in all runs.",
-        f"The effect of a trick is the difference in {said.metric} ({said.direction} is better) {what}, estimated by "
-        f"ordinary least squares with {estimator} and blocks; intervals are "
+        f"The effect of a trick is the difference in {said.metric} ({said.direction} is better) {design.contrast}, estimated by "
+        f"ordinary least squares with {design.estimator} and blocks; intervals are "
         f"{100 * said.confidence:g} % t intervals from the pooled residual variance "
         f"(σ̂ = {analysis.sigma:.3g}, {analysis.df:g} degrees of freedom) and hold for each trick by itself.",
         f"Verdicts control the family-wise error at 5 % by Holm's method over tricks and Pocock's level {said.level:g} for "

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.ranking.designs.racing import Racing
-from ablate.ranking.estimation.shared_reference import Comparison, compare_to_reference
+from ablate.ranking.estimation.shared_reference import SharedComparison, compare_to_reference
 from ablate.ranking.verdicts.sequential import (
     LARGE_SHARE,
     MARGIN_IN_SIGMA,
@@ -74,7 +74,7 @@ class Race:
     is over)."""
 
     rows: Mapping[str, RaceRow]
-    comparison: Comparison | None
+    comparison: SharedComparison | None
     undecided: tuple[str, ...]
     running: tuple[str, ...]
     look: int
@@ -104,7 +104,7 @@ def replay(
     running = list(arms)
     rows: dict[str, RaceRow] = {}
     history: list[int] = []
-    comparison: Comparison | None = None
+    comparison: SharedComparison | None = None
     needed = reference_needed = 0
     for look, pairs in enumerate(racing.pairs):
         running = [name for name in running if stopped.get(name, look + 1) > look]
@@ -154,7 +154,7 @@ def _may_be_decided(row: RaceRow, racing: Racing, family: int, margin: float) ->
 
 
 def _rows_at_look(
-    comparison: Comparison,
+    comparison: SharedComparison,
     undecided: Sequence[str],
     before: Mapping[str, RaceRow],
     racing: Racing,

@@ -13,6 +13,7 @@ from ablate.ranking.estimation.coding import by_level, lines
 from ablate.ranking.estimation.effects import effects
 from ablate.ranking.estimation.interactions import note_interacts
 from ablate.ranking.verdicts.verdicts import verdicts
+from ablate.records.designs import ADD_ONE, AVERAGE, DROP_ONE, EXPLORATORY, TOGGLE
 from ablate.records.errors import unknown
 
 COLUMNS = (
@@ -20,8 +21,8 @@ COLUMNS = (
     "p_adjusted", "verdict", "margin", "runs", "runs_failed", "claim_metric", "claim_effect", "claim_low",
     "claim_high", "claim_verdict", "time_ratio", "memory_ratio", "note",
 )  # fmt: skip
-ESTIMANDS = ("add-one", "toggle", "average", "drop-one", "exploratory")
-CLAIMS_BESIDE = ("average", "drop-one", "add-one", "toggle")
+ROW_ORDER = (ADD_ONE, TOGGLE, AVERAGE, DROP_ONE, EXPLORATORY)
+CLAIMS_BESIDE = (AVERAGE, DROP_ONE, ADD_ONE, TOGGLE)
 """Claims are shown with the first of these that a table has."""
 _CLASSES = (
     "helps", "helps a little", "undecided", "no measurable effect", "hurts a little", "hurts", "exploratory",
@@ -99,9 +100,9 @@ def ranking_table(
     memory ratio). A drop-one or add-one effect that contradicts the average is noted as *interacts*.
     Sorted by verdict (helps, undecided, no measurable effect, hurts, exploratory), then effect, then name.
     """
-    given = dict(zip(ESTIMANDS, (add_one, toggle, average, drop_one, exploratory), strict=True))
+    given = dict(zip(ROW_ORDER, (add_one, toggle, average, drop_one, exploratory), strict=True))
     if average is not None:
-        for estimand in ("drop-one", "add-one"):
+        for estimand in (DROP_ONE, ADD_ONE):
             single = given[estimand]
             if single is not None:
                 given[estimand] = note_interacts(average, single)
@@ -128,5 +129,5 @@ def _order(row: Mapping[str, object]) -> tuple[int, float, str, str, int]:
         -effect if np.isfinite(effect) else np.inf,
         str(row["trick"]),
         str(row["level"]),
-        ESTIMANDS.index(str(row["estimand"])),
+        ROW_ORDER.index(str(row["estimand"])),
     )

@@ -18,6 +18,7 @@ from ablate.ranking.verdicts.sequential import (
     smallness_level,
     two_sided,
 )
+from ablate.records.designs import AVERAGE
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 
@@ -117,7 +118,7 @@ def decided(table: pd.DataFrame) -> bool:
     """
     rows = table[table["trick"] != PLACEBO]
     if "estimand" in rows.columns:
-        rows = rows[rows["estimand"] == "average"]
+        rows = rows[rows["estimand"] == AVERAGE]
     return not bool((rows["verdict"] == "undecided").any())
 
 

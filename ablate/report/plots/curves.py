@@ -23,8 +23,8 @@ _RAW = 12
 
 
 def curves(records: Sequence[dict[str, Any]], first: str, units_of: Callable[[str], Units]) -> Picture:
-    """At most four metrics, `first` before the others; `axes` of the picture draws the first alone. `records`: arm, seed, metric, values.
-    `units_of`: the format of a metric."""
+    """Learning curves of at most four metrics, `first` before the others; `axes` of the picture draws the first alone. `records`: arm, seed, metric,
+    values. `units_of`: the format of a metric."""
     names = list(dict.fromkeys([first, *sorted({record["metric"] for record in records}, key=_order)]))
     names = [name for name in names if any(record["metric"] == name for record in records)][:_PANELS]
     arms = sorted({record["arm"] for record in records}, key=lambda arm: (arm != "winner", arm))[

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ablate.report.clean import shorten
 from ablate.report.numbers import Units, plural, setting
 from ablate.report.plots.palette import BLUE, INK, MUTED, PALE
-from ablate.report.plots.picture import Picture, picture, tell
+from ablate.report.plots.picture import Picture, picture, set_tooltip
 from ablate.report.plots.sampling import drawn, drawn_note
 
 OFF = -0.14
@@ -70,7 +70,7 @@ def parallel(
             is_best = trial in best
             (line,) = ax.plot(positions, heights, color=BLUE if is_best else PALE, linewidth=1.4 if is_best else 0.8,
                               alpha=0.9 if is_best else 0.8, zorder=3 if is_best else 2)  # fmt: skip
-            tell(line, f"trial {trials[trial]}: {units.value(values[trial])}")
+            set_tooltip(line, f"trial {trials[trial]}: {units.value(values[trial])}")
         for position in positions:
             ax.axvline(position, ymin=0.08, color=MUTED, linewidth=0.8, zorder=4)
         ends = [

@@ -124,7 +124,7 @@ def _settings(name: str) -> Iterator[None]:
             yield
 
 
-def tell(artist: Artist, text: str) -> None:
+def set_tooltip(artist: Artist, text: str) -> None:
     """Show `text` when the pointer is over `artist`."""
     artist.set_gid(_TOLD + text)
 

@@ -9,6 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ablate.ranking.designs.registry import DESIGNS
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.clean import shorten
@@ -16,15 +19,14 @@ from ablate.report.numbers import Units, significant
 from ablate.report.plots.axes import finite, plain_numbers, zero_line
 from ablate.report.plots.forest import MARKS
 from ablate.report.plots.palette import BAND, BLUE, GREY, INK, MUTED, ORANGE, PALE, PAPER
-from ablate.report.plots.picture import Picture, picture, tell
+from ablate.report.plots.picture import Picture, picture, set_tooltip
 
-PANELS = {"add-one": "added to the baseline", "toggle": "in the recipe found"}
 _LABEL = 34
 
 
 def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margin: float) -> Picture:
     """One line per trick, a panel for each reference. `tricks`: the order of the lines, best on top."""
-    panels = [name for name in PANELS if any(row["estimand"] == name for row in effects)]
+    panels = [name for name in DESIGNS[TUNED].estimands if any(row["estimand"] == name for row in effects)]
     positions = {trick: position for position, trick in enumerate(tricks)}
     limits = _limits(effects, margin, units.factor)
     kinds = [kind for kind in MARKS if any(row["verdict"] == kind for row in effects)]
@@ -39,7 +41,7 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
                     _interval(ax, positions[row["trick"]], row, units, limits)
             ax.set_ylim(len(tricks) - 0.4, -0.6)
             ax.set_xlim(*limits)
-            ax.set_title(PANELS[estimand])
+            ax.set_title(ESTIMANDS[estimand].change)
             ax.grid(False, axis="y")
             ax.spines["left"].set_visible(False)
             ax.tick_params(axis="y", length=0)
@@ -59,13 +61,13 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
         "forest-both",
         paint,
         height=round(120 + 24 * len(tricks)),
-        caption=f"Effect of each trick with its 95 % interval, {' and '.join(PANELS[name] for name in panels)}; right of zero helps. "
+        caption=f"Effect of each trick with its 95 % interval, {' and '.join(ESTIMANDS[name].change for name in panels)}; right of zero helps. "
         f"The shaded band is the margin, {size}. "
         + ("A trick that helps on the left alone is redundant in the recipe. " if len(panels) > 1 else "")
         + f"{'The placebos do' if len(panels) > 1 else 'The placebo does'} nothing: what {'they show' if len(panels) > 1 else 'it shows'} is noise.",
         alt=f"Forest plot of {len(effects)} effects in {len(panels)} panels. "
         + "; ".join(
-            f"{shorten(row['trick'], 40)}, {PANELS[row['estimand']]}: {units.effect(row['effect'])}{units.difference}, {row['verdict']}"
+            f"{shorten(row['trick'], 40)}, {ESTIMANDS[row['estimand']].change}: {units.effect(row['effect'])}{units.difference}, {row['verdict']}"
             for row in effects
         ),
     )
@@ -103,7 +105,7 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
             before, after = levels[position - 1], levels[position]
             colour = BLUE if step["low"] > 0 else ORANGE if step["high"] < 0 else GREY
             (bar,) = ax.bar(position, after - before, bottom=before, width=0.62, color=colour)
-            tell(
+            set_tooltip(
                 bar,
                 f"{shorten(step['trick'], 40)} {step['change']}: {units.effect(step['effect'])}{units.difference} "
                 f"({units.interval(step['low'], step['high'])})",
@@ -149,11 +151,11 @@ def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple
         return
     low, high, middle = (row[key] * scale for key in ("low", "high", "effect"))
     label = (
-        f"{shorten(row['trick'], 40)}, {PANELS[row['estimand']]}: {units.effect(row['effect'])}{units.difference} "
+        f"{shorten(row['trick'], 40)}, {ESTIMANDS[row['estimand']].change}: {units.effect(row['effect'])}{units.difference} "
         f"({units.interval(row['low'], row['high'])}), {row['pairs']} pairs, {row['verdict']}"
     )
     ends = [max(low, limits[0]), min(high, limits[1])]
-    tell(ax.plot(ends, [position, position], color=colour, linewidth=2.2)[0], label)
+    set_tooltip(ax.plot(ends, [position, position], color=colour, linewidth=2.2)[0], label)
     inset = 0.012 * (limits[1] - limits[0])  # clear of the labels
     outside = (low < limits[0], limits[0] + inset, "<"), (high > limits[1], limits[1] - inset, ">")
     for beyond, edge, arrow in outside:
@@ -162,7 +164,7 @@ def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple
     if limits[0] <= middle <= limits[1]:
         point = ax.plot(middle, position, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
                         markeredgewidth=1.6)  # fmt: skip
-        tell(point[0], label)
+        set_tooltip(point[0], label)
 
 
 def _limits(effects: Sequence[Document], margin: float, scale: float) -> tuple[float, float]:

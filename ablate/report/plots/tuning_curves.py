@@ -10,23 +10,29 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ablate.ranking.estimands import reference_of
+from ablate.records.designs import ADD_ONE, Estimand
 from ablate.records.document import Document
 from ablate.report.clean import shorten
 from ablate.report.numbers import Units
 from ablate.report.plots.axes import finite, log_axis, plain_numbers
 from ablate.report.plots.palette import BLUE, GREY, INK, PAPER
-from ablate.report.plots.picture import Picture, panel_grid, picture, tell
+from ablate.report.plots.picture import Picture, panel_grid, picture, set_tooltip
 
-REFERENCES = {"add-one": "add-one: baseline", "toggle": "toggle: recipe"}
 COLUMNS, ROWS = 4, 6
 Points = list[tuple[float, float, bool]]
 
 
 def tuning_curves(
-    tuning: dict[str, list[Document]], rows: Sequence[Document], estimand: str, units: Units, *, higher: bool
+    tuning: dict[str, list[Document]],
+    rows: Sequence[Document],
+    estimand: Estimand,
+    units: Units,
+    *,
+    higher: bool,
 ) -> list[Picture]:
     """Panels of the effects `rows` of one estimand whose arm or reference was tried at two rates or more; 24 per picture."""
-    reference = points_of(tuning.get(REFERENCES[estimand]) or [], units, higher=higher)
+    reference = points_of(tuning.get(reference_of(estimand)) or [], units, higher=higher)
     panels = []
     for row in rows:
         arm = points_of(tuning.get(str(row["arm"])) or [], units, higher=higher)
@@ -57,7 +63,11 @@ def points_of(points: Sequence[Document], units: Units, *, higher: bool) -> Poin
 
 
 def _sheet(
-    panels: Sequence[tuple[Document, Points]], reference: Points, estimand: str, units: Units, number: int
+    panels: Sequence[tuple[Document, Points]],
+    reference: Points,
+    estimand: Estimand,
+    units: Units,
+    number: int,
 ) -> Picture:
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
@@ -82,7 +92,7 @@ def _sheet(
             "learning rate", color=INK, fontsize=11, y=8 / (figure.get_figheight() * 72), va="bottom"
         )
 
-    where = "the baseline" if estimand == "add-one" else "the recipe found"
+    where = "the baseline" if estimand == ADD_ONE else "the recipe found"
     return picture(
         f"tuning-{estimand}" + (f"-{number}" if number > 1 else ""),
         paint,
@@ -105,13 +115,13 @@ def _draw(ax: Any, curve: Points, colour: str, marker: str, units: Units) -> Non
         for rate, value, chosen in curve
     ]
     (line,) = ax.plot(*zip(*[point[:2] for point in curve], strict=True), f"-{marker}", color=colour, linewidth=1.4, markersize=3)  # fmt: skip
-    tell(line, "\n".join(values))
+    set_tooltip(line, "\n".join(values))
     for (rate, value, chosen), text in zip(curve, values, strict=True):
         if chosen:
             (point,) = ax.plot(
                 rate, value, marker, color=colour, markersize=8, markerfacecolor=PAPER, markeredgewidth=1.8
             )
-            tell(point, text)
+            set_tooltip(point, text)
 
 
 def _window(ax: Any, values: Sequence[float]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ablate.analysis.as_it_is import surgery_facts
+from ablate.analysis.model_parts import surgery_facts
 from ablate.records.trick import PLACEBO
 from ablate.report import tables, tuning
 from ablate.report.action import is_tuned_report
-from ablate.report.again import again
+from ablate.report.continue_commands import again
 from ablate.report.data import ReportData
 from ablate.report.main_rows import label, recipe_rows
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, setting, significant

@@ -102,7 +102,7 @@ def _selection(data: ReportData) -> Picture | None:
 
 
 def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
-    """On or off in the best trials, against all trials; tricks in the order of the difference."""
+    """Picture of the share of trials with each trick, the best against all; tricks in the order of the difference."""
     done = trials[(trials["outcome"] == "complete") & trials[data.metric].notna()]
     if len(done) < _FIRST_SLICES:
         return None

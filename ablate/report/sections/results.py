@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ablate.ranking.estimands import ESTIMANDS
 from ablate.ranking.estimation.coding import lines
+from ablate.records.designs import AVERAGE, DROP_ONE, EXPLORATORY, Estimand
 from ablate.report import external, tables
 from ablate.report.action import is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
@@ -15,15 +17,6 @@ from ablate.report.plots import confirm, forest
 from ablate.report.plots.picture import Picture
 from ablate.report.ranking_rows import ranking_rows
 from ablate.report.sections import Content, tuned
-
-_ESTIMANDS = {
-    "average": "Average effect: the mean difference a trick makes over all combinations of the others in the designed array "
-    "(its Banzhaf value).",
-    "drop-one": "Drop-one effect: what the winner loses when this one trick is taken out, on paired fresh seeds.",
-    "add-one": "Add-one effect: what the baseline gains when this one trick is added, on paired seeds.",
-    "exploratory": "Exploratory: signed least squares on the search's own trials. The search chose them by their results, so no verdict "
-    "rests on these numbers.",
-}
 
 
 def ranking(data: ReportData) -> Content | None:
@@ -39,17 +32,17 @@ def ranking(data: ReportData) -> Content | None:
     auto = (data.design or {}).get("margin_source") == "auto"
     other_estimands = [
         name
-        for name in _ESTIMANDS
+        for name in ESTIMANDS
         if name in set(data.ranking["estimand"]) and name != rows["estimand"].iloc[0]
     ]
-    sentences = external.ESTIMANDS if data.external else _ESTIMANDS
+    leading: Estimand = rows["estimand"].iloc[0]
     return {
         "tuned": False,
-        "estimand": sentences[str(rows["estimand"].iloc[0])],
+        "estimand": external.DEFINITIONS[leading] if data.external else ESTIMANDS[leading].definition,
         "unit": data.units.difference.strip(),
         "rows": ranking_rows(data, rows),
         "claims": any(row.claim for row in ranking_rows(data, rows)),
-        "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory" and not data.external,
+        "exploratory_only": str(rows["estimand"].iloc[0]) == EXPLORATORY and not data.external,
         "importances": tables.importances(data),
         "every_claim": tables.claims(data),
         "forest": forest.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
@@ -60,7 +53,7 @@ def ranking(data: ReportData) -> Content | None:
             {
                 "name": name,
                 "size": plural(len(others), "row"),
-                "sentence": _ESTIMANDS[name],
+                "sentence": ESTIMANDS[name].definition,
                 "rows": ranking_rows(data, others),
             }
             for name in other_estimands
@@ -86,7 +79,7 @@ def _margin(margin: float, units: Units, *, auto: bool) -> str:
 
 
 def _average_against_drop_one(data: ReportData, frame: pd.DataFrame) -> Picture | None:
-    average, drop = frame[frame["estimand"] == "average"], frame[frame["estimand"] == "drop-one"]
+    average, drop = frame[frame["estimand"] == AVERAGE], frame[frame["estimand"] == DROP_ONE]
     pairs = average.merge(drop, on=["trick", "level"], suffixes=("", "_drop"))
     pairs = pairs[
         np.isfinite(pairs["effect"].astype(float)) & np.isfinite(pairs["effect_drop"].astype(float))
@@ -105,9 +98,7 @@ def confirmation(data: ReportData) -> Content | None:
     found = data.confirm.get("over_found")
     rows = [{"label": "winner − baseline", **gain}] if gain else []
     rows += [{"label": "winner − as found", **found}] if found else []
-    drops = (
-        data.ranking[data.ranking["estimand"] == "drop-one"] if data.ranking is not None else pd.DataFrame()
-    )
+    drops = data.ranking[data.ranking["estimand"] == DROP_ONE] if data.ranking is not None else pd.DataFrame()
     rows += [
         {
             "label": f"with − without {label(data, str(row['trick']), str(row['level']))}",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ablate.analysis.as_it_is import surgery_facts
+from ablate.analysis.model_parts import surgery_facts
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
@@ -15,8 +17,8 @@ from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
 from ablate.report.sections import Content
-from ablate.report.tables import Table
-from ablate.report.tuned_rows import REFERENCES, by_trick, left_out, references, tuned_rows
+from ablate.report.tables import ReportTable
+from ablate.report.tuned_rows import by_trick, left_out, references, tuned_rows
 
 
 def ranking(data: ReportData) -> Content:
@@ -36,7 +38,7 @@ def ranking(data: ReportData) -> Content:
     return {
         "tuned": True,
         "unit": data.units.difference.strip(),
-        "references": [REFERENCES[name] for name in references(data)],
+        "references": [ESTIMANDS[name].where for name in references(data)],
         "rows": tuned_rows(data),
         "forest": plots.both(effects, list(by_trick(data)), data.units, float(design["margin"])),
         "words": _words(data),
@@ -57,7 +59,7 @@ def design(data: ReportData) -> Content:
     spent, budget = document.get("spent") or {}, document["budget"]
     tuning, racing = budget["tuning"], budget["racing"]
     scatter = [
-        f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({REFERENCES.get(race['estimand'], race['estimand'])}, {race['scored']})"
+        f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({ESTIMANDS[race['estimand']].where}, {race['scored']})"
         for race in document.get("races") or []
     ]
     return {
@@ -85,11 +87,11 @@ def methods(data: ReportData) -> str:
     """The design as a paragraph for a paper."""
     document = data.design or {}
     tuning, racing = document["budget"]["tuning"], document["budget"]["racing"]
-    families = ", ".join(f"{race['family']} ({REFERENCES.get(race['estimand'], race['estimand'])}, scored by {_scored(race['scored'])})"
+    families = ", ".join(f"{race['family']} ({ESTIMANDS[race['estimand']].where}, scored by {_scored(race['scored'])})"
                          for race in document.get("races") or [])  # fmt: skip
     looks = len(racing["pairs"])
     return (
-        f"Each trick was added to (or taken out of) {' and '.join({'add-one': 'the baseline', 'toggle': 'the recipe that a search had found'}[name] for name in references(data))}. "
+        f"Each trick was added to (or taken out of) {' and '.join({ADD_ONE: 'the baseline', TOGGLE: 'the recipe that a search had found'}[name] for name in references(data))}. "
         f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then "
         "compared with its reference on fresh paired training seeds"
         f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "
@@ -114,7 +116,7 @@ def _tuning(budget: Mapping[str, int]) -> str:
 
 
 def _budget(data: ReportData) -> str:
-    """What was asked for: of a time, what the other stages left for the ranking."""
+    """The budget that was asked for; if it was a time, what the other stages left for the ranking."""
     design = data.design or {}
     asked, whole = str(design["budget"].get("asked") or ""), str((design.get("fit") or {}).get("asked") or "")
     if not asked or asked.endswith("runs"):
@@ -157,7 +159,7 @@ def _steps(design: Mapping[str, Any]) -> str:
     return f"the first {plural(number, 'step')}" if number > 1 else "the first step"
 
 
-def _ladder(data: ReportData) -> Table:
+def _ladder(data: ReportData) -> ReportTable:
     ladder, units = (data.design or {})["ladder"], data.units
     rows = [
         (
@@ -168,7 +170,7 @@ def _ladder(data: ReportData) -> Table:
     ]  # fmt: skip
     total = ladder["total"]
     rows.append(("all steps", "", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
-    return Table(
+    return ReportTable(
         (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
         tuple(rows),
     )  # fmt: skip

@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ClaimEffect:
     """Mean difference (with minus without) and its 95 % interval, in the metric's units; of time and memory the logarithm of the ratio.
 
     `without`, `with_trick`: the means of the two recipes over the pairs that count. `pairs`: how many those are.
@@ -91,7 +91,7 @@ def steps_per_epoch(session: Session, entry: Entry) -> int:
     return max(1, examples // min(size, examples))
 
 
-def paired_effect(without: Sequence[float], with_trick: Sequence[float]) -> Effect:
+def paired_effect(without: Sequence[float], with_trick: Sequence[float]) -> ClaimEffect:
     """The mean difference with a t interval; pairs with a NaN are left out."""
     one, other = np.array(without), np.array(with_trick)
     kept = np.isfinite(one) & np.isfinite(other)
@@ -100,16 +100,18 @@ def paired_effect(without: Sequence[float], with_trick: Sequence[float]) -> Effe
     mean_without, mean_with = (
         float(side[kept].mean()) if kept.any() else float("nan") for side in (one, other)
     )
-    return Effect(effect, effect - half, effect + half, mean_without, mean_with, int(kept.sum()))
+    return ClaimEffect(effect, effect - half, effect + half, mean_without, mean_with, int(kept.sum()))
 
 
-def cost_effect(without: Sequence[float], with_trick: Sequence[float]) -> Effect:
+def cost_effect(without: Sequence[float], with_trick: Sequence[float]) -> ClaimEffect:
     """The effect on seconds or bytes, in logarithms, so that exp(effect) is the ratio; the means are geometric."""
     in_logs = paired_effect([log(value) for value in without], [log(value) for value in with_trick])
-    return Effect(in_logs.effect, in_logs.low, in_logs.high, fmean(without), fmean(with_trick), in_logs.pairs)
+    return ClaimEffect(
+        in_logs.effect, in_logs.low, in_logs.high, fmean(without), fmean(with_trick), in_logs.pairs
+    )
 
 
-def verdict(effect: Effect, direction: Direction, margin: float) -> str:
+def verdict(effect: ClaimEffect, direction: Direction, margin: float) -> str:
     """ "supported", "contradicted" or "no evidence here".
 
     "up" and "down" are supported where the interval excludes zero on that side, contradicted where it excludes zero on the other. "same" is supported where the

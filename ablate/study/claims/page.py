@@ -56,7 +56,7 @@ def claims_page(rows: Sequence[Row]) -> str:
             "",
             f"{len(rows)} claims: {by_verdict}. {spread} pairs each, {sum(int(row['runs']) for row in rows)} runs.",
             "Made by `ablate claims --csv bench/results/claims.csv --page docs/claims.md` on a 2-core CPU; one claim: `ablate claims NAME`.",
-            "A line is of the last time that its claim was run: it stays as it is when a later version tunes rates in another way. Claims of `studies/claims/` without a line have not been run.",
+            "Each row is the latest run of its claim; rows are not updated when the tuning method changes. Claims of `studies/claims/` without a row have not been run.",
             "",
             "| trick | claim | task | metric | without → with | effect | verdict |",
             "|---|---|---|---|---|---|---|",

@@ -15,10 +15,11 @@ from math import isfinite
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.records.claim_file import ClaimFile
+from ablate.records.designs import ADD_ONE
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT
 from ablate.study.claims.measure import (
-    Effect,
+    ClaimEffect,
     cost_effect,
     measured_by_runs,
     paired_effect,
@@ -45,7 +46,7 @@ WITHOUT, WITH = "without", "with"
 class ClaimResult:
     """The result of a claim. Rates are None where the optimizer has none. `at_edge`: a best rate is the last that was tried."""
 
-    effect: Effect
+    effect: ClaimEffect
     verdict: str
     rate_without: float | None
     rate_with: float | None
@@ -89,8 +90,8 @@ def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool 
 def tuned(session: Session, claim: ClaimFile, budget: TuningBudget) -> tuple[tuple[Recipe, Recipe], bool]:
     """Both recipes at their own best learning rates, tuned with the same number of runs; and whether a best rate is at an edge."""
     arms = [
-        Arm("add-one", "", (claim.without,)),
-        Arm("add-one", claim.trick, (claim.with_trick,)),
+        Arm(ADD_ONE, "", (claim.without,)),
+        Arm(ADD_ONE, claim.trick, (claim.with_trick,)),
     ]
     seeds = list(islice(_seeds(session, claim, TUNING), seeds_of(budget)))
     points = tune(
@@ -129,5 +130,5 @@ def _train(session: Session, rows: Sequence[tuple[str, Recipe, int]], stage: str
 
 def _seeds(session: Session, claim: ClaimFile, key: int):  # type: ignore[no-untyped-def]
     """An endless list of seeds; if ablate made the split, each seed splits training and validation data again."""
-    resplit = RESPLIT if session.context.task.dealt else 0
+    resplit = RESPLIT if session.context.task.random_split else 0
     return (training_seed(claim.seed, key, i) | resplit for i in count())

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from ablate.ranking.designs.racing import Racing
+from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.budget import PLANNED, seconds_left
-from ablate.study.eta import minutes
-from ablate.study.fit import FITTING, Costs, Fit, in_order, largest, named_in, usual
+from ablate.study.fit import FITTING, Costs, StudyFit, in_order, largest, named_in, usual
 from ablate.study.ranking.arms import estimands_of
 from ablate.study.ranking.budget import RankBudget, seconds_of
 from ablate.study.ranking.divide import LONGEST
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, runs_for_trials
 from ablate.study.ranking.plan import arms_on
+from ablate.study.remaining_time import minutes
 from ablate.study.session import Session
 from ablate.study.stopwatch import seconds_of_each
 
@@ -26,13 +27,13 @@ WITH_TRICK = 1.7
 
 
 def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, winner: Recipe) -> list[str]:
-    """Those of `candidates` that are ranked; why the others are not is in the ledger's fact "budget".
+    """The candidates that are ranked; why the others are not is in the ledger's fact "budget".
 
     With a budget of time: all, unless the stages before the ranking took longer than planned. Without one: as many as can be ranked in `LONGEST`.
     A budget in runs, and a design that is not the default, rank all.
     """
     ordered = sorted(candidates, key=usual)
-    if session.study.rank.design != "tuned":
+    if session.study.rank.design != TUNED:
         return ordered
     if session.study.rank.budget:
         return _in_time_left(session, ordered, baseline, winner)
@@ -78,7 +79,7 @@ def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, win
     changed = [name for name in tricks if name in winner or name in baseline]
 
     def seconds(count: int, toggled: int) -> float:
-        """Of a ranking of the first `count` tricks, the first `toggled` of them in the recipe found too."""
+        """Seconds to rank the first `count` tricks, including the first `toggled` within the recipe."""
         of_recipe = of_toggles.ranking(tricks[:toggled], FLOOR, 1) if toggled else 0.0
         return costs.ranking(tricks[:count], FLOOR, 1) + of_recipe
 
@@ -90,20 +91,19 @@ def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, win
     count = max(FEWEST, few, largest(len(tricks), lambda n: seconds(n, few) <= LONGEST))
     whole = every + sum(ledger.fact("timings", {}).values())
     why = f"not ranked: a ranking of all tricks takes about {minutes(every)}; --budget gives it time, --include NAME ranks it"
-    left = Fit(session.study.search.trials, dict.fromkeys(tricks[count:], why), every=whole)
+    left = StudyFit(session.study.search.trials, dict.fromkeys(tricks[count:], why), every=whole)
     document = {
         "asked": "", "rank": "", "of": question, "fit": {**left.to_json(), "asked": minutes_asked(LONGEST)},
         "add_one_only": [name for name in ordered if name not in changed] if both else [],
     }  # fmt: skip
     ledger.put("budget", document)
-    parts = ["on the baseline", *(["those of the recipe found in it too"] if both else [])]
-    which = (
-        "all tricks are"
-        if count == len(tricks)
-        else f"the {count} most widely used of {len(tricks)} tricks are"
+    which = "all tricks" if count == len(tricks) else f"the {count} most widely used of {len(tricks)} tricks"
+    within, everywhere = (
+        (" and the recipe's own tricks within the recipe", "on both") if both else ("", "on the baseline")
     )
     session.progress.say(
-        f"{which} ranked {', '.join(parts)}; all of them on both take about {minutes(whole)} (--budget {minutes_asked(whole)})"
+        f"ranking {which} on the baseline{within}; "
+        f"ranking all tricks {everywhere} would take about {minutes(whole)} (--budget {minutes_asked(whole)})"
         + ("" if count == len(tricks) else "; --include NAME,NAME ranks those that you name")
     )
     return [name for name in ordered if name in tricks[:count]]
@@ -139,7 +139,7 @@ def _measured(
     session: Session, ordered: Sequence[str], baseline: Recipe, winner: Recipe
 ) -> tuple[Costs, Costs]:
     """What a run takes on the baseline with each trick, and around the recipe found: there a trick makes it longer by as much."""
-    recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
+    recipes = {arm.trick: arm.recipes[0] for arm in arms_on(ADD_ONE, baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
     plain, *others = recipes.values()
     timed = seconds_of_each(session.context, [plain, winner, *others], session.most, session.epochs, until)

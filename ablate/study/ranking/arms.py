@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Literal
 
-from ablate.analysis.as_it_is import WITHOUT_IT
+from ablate.analysis.model_parts import WITHOUT_IT
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import ADD_ONE, TOGGLE, TunedEstimand
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO, Parameter, Trick, Value
 from ablate.study.ranking.recipes import same_recipe
-
-Estimand = Literal["add-one", "toggle"]
-REFERENCES: Mapping[Estimand, str] = {"add-one": "baseline", "toggle": "recipe"}
-
-
-def reference_of(estimand: Estimand) -> str:
-    """The name of the arm that an estimand's arms are compared with."""
-    return f"{estimand}: {REFERENCES[estimand]}"
-
 
 LR = "lr"
 SHARES = (0.25, 0.75)
@@ -39,7 +31,7 @@ class Arm:
     `against`: what replaces the trick in the comparison, in words. Empty `trick`: the reference itself.
     """
 
-    estimand: Estimand
+    estimand: TunedEstimand
     trick: str
     recipes: tuple[Recipe, ...]
     sign: int = 1
@@ -48,7 +40,7 @@ class Arm:
     @property
     def name(self) -> str:
         """`estimand: trick`, or the name of the reference."""
-        return f"{self.estimand}: {self.trick or REFERENCES[self.estimand]}"
+        return f"{self.estimand}: {self.trick or ESTIMANDS[self.estimand].reference}"
 
     @property
     def is_placebo(self) -> bool:
@@ -64,12 +56,12 @@ class Arms:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def estimands_of(winner: Recipe, baseline: Recipe) -> tuple[Estimand, ...]:
+def estimands_of(winner: Recipe, baseline: Recipe) -> tuple[TunedEstimand, ...]:
     """What is ranked: on the baseline, and on the recipe found where that is another one."""
-    return ("add-one",) if same_recipe(winner, baseline) else ("add-one", "toggle")
+    return (ADD_ONE,) if same_recipe(winner, baseline) else (ADD_ONE, TOGGLE)
 
 
-def liked_settings(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
+def settings_of_best_trials(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
     """Settings of each trick in the search's best recipes, in their order."""
     liked: dict[str, list[Settings]] = {}
     for recipe in ranked_recipes:
@@ -79,7 +71,7 @@ def liked_settings(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]
 
 
 def arms_of(
-    estimand: Estimand,
+    estimand: TunedEstimand,
     reference: Recipe,
     candidates: Iterable[str],
     catalogue: Catalogue,
@@ -94,7 +86,7 @@ def arms_of(
         if name in reference:
             if trick.slot == OPTIMIZER:
                 left_out[name] = (
-                    f"the optimizer of the {REFERENCES[estimand]}: the others are compared with it"
+                    f"the optimizer of the {ESTIMANDS[estimand].reference}: the others are compared with it"
                 )
             else:
                 arms.append(Arm(estimand, name, (reference.without(name),), -1, "without it"))
@@ -109,7 +101,7 @@ def arms_of(
         parent = _missing_parent(trick, reference, catalogue)
         if clash or parent:
             left_out[name] = (
-                clash or f"acts only with {parent}, which the {REFERENCES[estimand]} does not have"
+                clash or f"acts only with {parent}, which the {ESTIMANDS[estimand].reference} does not have"
             )
             continue
         choices = settings_of(trick, reference, catalogue, liked.get(name, ()), most)

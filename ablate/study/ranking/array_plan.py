@@ -9,15 +9,17 @@ from typing import Any
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.power import design_power
+from ablate.ranking.designs.registry import check_kind, wave_of
 from ablate.ranking.designs.screening import is_factorial
-from ablate.ranking.designs.waves import apart, check_kind, wave_of
+from ablate.ranking.designs.waves import apart
+from ablate.records.designs import DROP_ONE, SCREENING
 from ablate.records.recipe import Recipe
 from ablate.records.trick import PLACEBO, Trick
 from ablate.study.ranking.array_stage import for_drops, for_kind, main_factors, tricks
 from ablate.study.ranking.candidates import Seen, best_seen
 from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.ranking.factors import array
-from ablate.study.ranking.known import Known, known_recipe
+from ablate.study.ranking.known_recipe import KnownRecipe, known_recipe
 from ablate.study.ranking.pilot import pays
 from ablate.study.ranking.retune import declaration
 from ablate.study.request import Opened, Options
@@ -34,7 +36,7 @@ def array_plan(
     candidates: Sequence[str],
 ) -> dict[str, Any]:
     """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
-    baseline, as if every trick were a contender. Raises InputError if the design is impossible."""
+    baseline, as if every trick were a candidate. Raises InputError if the design is impossible."""
     asked, seed = opened.study.rank, opened.study.seed
     mapping, _, around = array_mapping(opened, options, catalogue, baseline, candidates)
     check_kind(asked.design, mapping.factors)
@@ -64,7 +66,7 @@ def array_plan(
         }
 
     return {
-        **summary, "note": design.note + (" (few tricks)" if asked.design == "screening" and is_factorial(design.factors) else ""),
+        **summary, "note": design.note + (" (few tricks)" if asked.design == SCREENING and is_factorial(design.factors) else ""),
         "retune": rates, "runs": runs, "runs_per_wave": runs["each wave"],
         "runs_at_most": runs["rates"] + runs["pilot"] + asked.waves * runs["each wave"],
         "power_of_one_wave": power(1), "power_of_all_waves": power(asked.waves),
@@ -84,14 +86,14 @@ def array_mapping(
     known = known_recipe(opened, options, baseline)
     winner = known.recipe
     whole = array(catalogue, winner or baseline, baseline, candidates, asked, _seen(known, opened))
-    if winner is None and asked.design == "drop-one":
+    if winner is None and asked.design == DROP_ONE:
         whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
-    around = known.words + ("" if winner else ": planned on the baseline, every trick a contender")
+    around = known.words + ("" if winner else ": planned on the baseline, every trick a candidate")
     return for_kind(whole, asked.design), winner is not None, around
 
 
-def _seen(known: Known, opened: Opened) -> Seen:
-    """The search's contenders."""
+def _seen(known: KnownRecipe, opened: Opened) -> Seen:
+    """The search's candidates."""
     sign = 1.0 if opened.task.direction == "higher" else -1.0
     metric = opened.study.metric or opened.task.metric
 

@@ -12,9 +12,11 @@ from typing import Any, cast
 
 from ablate.analysis.designed_runs import Ranked, ranked
 from ablate.ranking.designs.design import Design, Factor, Kind, Row
+from ablate.ranking.designs.registry import array_design, check_kind, wave_of
 from ablate.ranking.designs.screening import is_factorial
-from ablate.ranking.designs.waves import apart, check_kind, wave_of
+from ablate.ranking.designs.waves import apart
 from ablate.ranking.verdicts.sequential import nominal_level
+from ablate.records.designs import ADD_ONE, DROP_ONE, SCREENING
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.trick import PLACEBO
@@ -36,7 +38,7 @@ def rank_array(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     asked = session.study.rank
     if same_recipe(winner, baseline):
         session.progress.say(
-            "the recipe that is ranked is the baseline itself: its contenders are ranked on it"
+            "the recipe that is ranked is the baseline itself: the candidates are ranked on it"
         )
     seen = best_seen(session.ledger.entries(scores=False), session.score)
     whole = for_kind(
@@ -53,7 +55,7 @@ def rank_array(session: Session, winner: Recipe, baseline: Recipe, candidates: l
         session.progress.say(f"rank: {nothing}")
         return None
     fact = declared(session, whole, winner)
-    if asked.design == "screening" and is_factorial(whole.factors):
+    if asked.design == SCREENING and is_factorial(whole.factors):
         session.progress.say(f"rank: {len(tricks(whole))} tricks are few enough for the full factorial")
     whole, fact["retune"] = retune(session, whole)
     kind = cast(Kind, asked.design)
@@ -87,12 +89,13 @@ def tricks(mapping: FactorMapping) -> list[Factor]:
 def for_kind(mapping: FactorMapping, kind: Kind) -> FactorMapping:
     """The array as `kind` has it. drop-one: only what the recipe has, must_haves like the rest. add-one: the
     baseline is the recipe that tricks are added to."""
-    if kind == "drop-one":
-        reference = [f.name for f in tricks(mapping) if mapping.shipped[f.name] == f.levels[0]]
-        mapping = mapping.without(dict.fromkeys(reference, NOTHING_TO_DROP))
+    reference = array_design(kind).reference
+    if reference == "recipe":
+        absent = [f.name for f in tricks(mapping) if mapping.shipped[f.name] == f.levels[0]]
+        mapping = mapping.without(dict.fromkeys(absent, NOTHING_TO_DROP))
         plain = (Factor(f.name, f.levels) if f.role == "must_have" else f for f in mapping.factors)
         return replace(mapping, factors=tuple(plain))
-    if kind == "add-one":
+    if reference == "baseline":
         start = {f.name: f.levels[f.role == "must_have"] for f in mapping.factors}
         return replace(mapping, shipped=start)
     return mapping
@@ -100,8 +103,8 @@ def for_kind(mapping: FactorMapping, kind: Kind) -> FactorMapping:
 
 def instead(whole: FactorMapping) -> tuple[Kind, FactorMapping]:
     """The design if no array is possible: drop-one from the recipe, or add-one if it has nothing to drop."""
-    dropping = for_kind(whole, "drop-one")
-    return ("drop-one", dropping) if tricks(dropping) else ("add-one", for_kind(whole, "add-one"))
+    dropping = for_kind(whole, DROP_ONE)
+    return (DROP_ONE, dropping) if tricks(dropping) else (ADD_ONE, for_kind(whole, ADD_ONE))
 
 
 def for_drops(mapping: FactorMapping) -> dict[str, str]:
@@ -150,8 +153,8 @@ def declared(session: Session, mapping: FactorMapping, winner: Recipe) -> dict[s
     fact = session.ledger.fact("rank") or new
     if fact.get("asked") != new["asked"]:
         session.progress.say(
-            "another ranking is asked for than was declared before: it takes that one's place in the report "
-            "(its runs are kept: asked for again, it comes back; a study under another --name keeps both)"
+            "this ranking differs from the one in the ledger and replaces it in the report (its runs are kept and reused if you "
+            "request it again; a study under another --name keeps both)"
         )
         fact = new
     if any(fact[key] != new[key] for key in ("margin", "looks")):
@@ -172,7 +175,8 @@ def keep(session: Session, fact: Mapping[str, Any]) -> None:
 
 def main_factors(kind: Kind, mapping: FactorMapping) -> tuple[Factor, ...]:
     """What the design itself varies or fixes: add-one leaves the must_haves to the test apart."""
-    return tuple(f for f in mapping.factors if kind != "add-one" or f.role != "must_have")
+    added = array_design(kind).reference == "baseline"
+    return tuple(f for f in mapping.factors if not added or f.role != "must_have")
 
 
 def planned(

@@ -14,7 +14,7 @@ from ablate.records.trick import Trick, Value
 Seen = Mapping[str, tuple[int, Mapping[str, Value]]]
 """Trick -> the place of the best trial that had it, and its settings there."""
 FEWEST, BEST, OFTEN = 20, 4, 5
-"""Of FEWEST complete trials or more: a contender stands in one of OFTEN, or more, of the best 1 / BEST of the trials."""
+"""With at least FEWEST complete trials, a candidate occurs in at least 1/OFTEN of the best 1/BEST of them."""
 HARDLY = "hardly one of the search's best trials had it: see its exploratory effect"
 OWN_RATE = "needs a learning rate of its own, and the winner does without it"
 ASK = "ask for it in levels of [rank]"
@@ -23,7 +23,7 @@ ASK = "ask for it in levels of [rank]"
 def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen:
     """The tricks that the best quarter of the trials had, a fifth of them at least.
 
-    Empty (every trick is a contender) where too few trials were completed to call one hopeless.
+    Empty (every trick is a candidate) where too few trials were completed to call one hopeless.
     `score`: an entry's metric, more is better.
     """
     trials = [e for e in entries if e.trial >= 0 and isfinite(score(e))]
@@ -33,12 +33,12 @@ def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen
     trials.sort(key=lambda entry: (-score(entry), entry.trial))
     best = trials[: -(-len(trials) // BEST)]
     counts = Counter(name for entry in best for name in entry.run.recipe)
-    contenders: dict[str, tuple[int, Mapping[str, Value]]] = {}
+    candidates: dict[str, tuple[int, Mapping[str, Value]]] = {}
     for place, entry in enumerate(best):
         for name, settings in entry.run.recipe.items():
             if counts[name] * OFTEN >= len(best):
-                contenders.setdefault(name, (place, settings))
-    return contenders
+                candidates.setdefault(name, (place, settings))
+    return candidates
 
 
 def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:

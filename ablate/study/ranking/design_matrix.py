@@ -59,7 +59,7 @@ class FactorMapping:
         }
 
     def without(self, gone: Mapping[str, str]) -> FactorMapping:
-        """Without some factors, each left at its reference; `gone`: factor -> why."""
+        """This mapping without some factors, each left at its reference; `gone`: factor -> why."""
         names = set(gone)
         tricks = self.common.to_dict()
         rate = self.rate

@@ -19,11 +19,11 @@ TUNED, FIRST_LOOK = 9, 0.6
 """Index of the smallest of LEVELS that tunes. It is chosen where tuning and first look take no more than this share of a budget, even if the race will end before all
 arms are decided: without tuning hardly any is."""
 SECONDS = 165.0
-"""Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
+"""Seconds of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 LONGEST = 900.0
 """Seconds of a ranking where no budget is given: fewer tricks are ranked where all of them take longer."""
 LEAST_SECONDS = 45.0
-"""Of the rank stage, whatever the duration of the stages before it."""
+"""Seconds of the rank stage, whatever the duration of the stages before it."""
 LEAST_PAIRS = 40
 """Pairs of the last look, at least, of a race whose tuning is worth them: where there is no time for all arms, those nearest to a verdict go on."""
 

@@ -1,4 +1,4 @@
-"""From a recipe, the search's contenders and what the study file asks for to the factors of a ranking."""
+"""From a recipe, the search's candidates and what the study file asks for to the factors of a ranking."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ablate.ranking.designs.design import Factor, Role, with_placebo
+from ablate.ranking.designs.registry import array_design
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import NONE, OPTIMIZER, RankSection
@@ -27,7 +28,7 @@ class Sources:
     seen: Seen
 
     def settings(self, name: str) -> dict[str, Value]:
-        """As in the winner, else the best trial that had the trick, else the baseline, else its defaults.
+        """The settings of the winner, else of the best trial that had the trick, else the baseline, else its defaults.
 
         A rate that nobody tuned is the default's, scaled as the baseline's optimizer was."""
         for settings in (self.winner, {n: s for n, (_, s) in self.seen.items()}, self.baseline):
@@ -53,12 +54,12 @@ def array(
     asked: RankSection,
     seen: Seen,
 ) -> FactorMapping:
-    """What is varied: the winner's tricks and the search's other contenders (`seen`; every candidate where
+    """What is varied: the winner's tricks and those that the search's best trials often had (`seen`; every candidate where
     nothing was searched). Tricks that the search found hopeless stay out: in a recipe that half of them ruin,
     nothing else shows.
 
     A slot is one factor: what the baseline has there (its reference), what the winner has, and the slot's
-    other contenders. A factor of two levels is called by its trick and is off or on; one of more is called by
+    others. A factor of two levels is called by its trick and is off or on; one of more is called by
     the slot, its levels by their tricks. A trick that conflicts with one that is in already is left out, with
     the reason. Raises InputError if `asked` names tricks that are unavailable.
     """
@@ -153,7 +154,7 @@ def _levels(sources: Sources, home: str, members: Sequence[str]) -> tuple[dict[s
 def _named(sources: Sources, names: Iterable[str], in_baseline: str, in_winner: str) -> dict[str, Level]:
     """The levels called `names`; what the baseline has and the winner has not is as in the baseline. So is what
     both have where tricks are added to the baseline."""
-    own = in_baseline != in_winner or sources.asked.design == "add-one"
+    own = in_baseline != in_winner or array_design(sources.asked.design).reference == "baseline"
     return {n: _reference(sources, n) if own and n == in_baseline else sources.level(n) for n in names}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, Arm, described, rate_of, with_rate
@@ -21,7 +22,7 @@ from ablate.study.ranking.tuning_points import chosen_of
 
 CONFIDENCE = 0.95
 ONE_SIDED = 0.90
-"""Of a two-sided interval whose ends are one-sided 95 % bounds."""
+"""Confidence of a two-sided interval whose ends are one-sided 95 % bounds."""
 
 
 def rungs_of(
@@ -33,7 +34,7 @@ def rungs_of(
     conflicts with a new trick goes in the same step.
     """
     catalogue = stage.catalogue
-    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == "add-one"}
+    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == ADD_ONE}
     slots = {catalogue[name].slot: name for name in lean if catalogue[name].slot}
     changes: dict[str, tuple[str, dict[str, Any] | None]] = {}
     for name, settings in lean.items():
@@ -57,7 +58,7 @@ def rungs_of(
             recipe = recipe.with_trick(catalogue, name, new)
             if catalogue[name].slot != OPTIMIZER:
                 recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
-        rungs.append(Arm("toggle", name, (recipe,), 1 if new is not None else -1, "rung"))
+        rungs.append(Arm(TOGGLE, name, (recipe,), 1 if new is not None else -1, "rung"))
     return rungs
 
 
@@ -90,7 +91,7 @@ def tuned_rungs(
     return recipes if recipe_found is None else [*recipes, recipe_found]
 
 
-def climb(
+def train_ladder(
     stage: TunedStage,
     rungs: Sequence[Arm],
     recipes: Sequence[Recipe],

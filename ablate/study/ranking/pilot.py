@@ -20,6 +20,7 @@ from ablate.ranking.designs.design import Factor, effective
 from ablate.ranking.designs.factorial import all_at
 from ablate.ranking.designs.factorial import pilot as pilot_design
 from ablate.ranking.designs.pilot import Pilot, read_pilot
+from ablate.ranking.designs.registry import array_design
 from ablate.ranking.estimation.outcomes import classify
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.design_matrix import FactorMapping
@@ -32,7 +33,7 @@ SIDES = ("off", "on")
 
 def pays(kind: str, runs: int) -> bool:
     """Whether a pilot is worth its runs."""
-    return kind in ("screening", "factorial") and runs >= WORTH
+    return array_design(kind).reference is None and runs >= WORTH
 
 
 def pilot(

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.catalogue.registry import registry
+from ablate.records.designs import ADD_ONE, DESIGN_NOTES, TOGGLE, TUNED, TunedEstimand
 from ablate.records.recipe import Recipe
-from ablate.records.study_rank import DESIGN_NOTES, check_section
+from ablate.records.study_rank import check_section
 from ablate.records.trick import Trick
-from ablate.study.ranking.arms import Arms, Estimand, arms_of, estimands_of
+from ablate.study.ranking.arms import Arms, arms_of, estimands_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
 from ablate.study.ranking.estimates import detectable, ladder_runs, race_runs, tuning_runs
-from ablate.study.ranking.known import known_recipe
+from ablate.study.ranking.known_recipe import known_recipe
 from ablate.study.request import Opened, Options
 
 SETTINGS = 3
@@ -35,7 +36,7 @@ def rank_plan(
     """
     design = opened.study.rank.design
     check_section(opened.study.rank)
-    if design == "tuned":
+    if design == TUNED:
         document = tuned_plan(opened, options, baseline, candidates, seconds_per_run, workers)
     else:
         from ablate.study.ranking.array_plan import (
@@ -58,14 +59,14 @@ def tuned_plan(
     """The tuned design: arms of each reference, tuning, looks, expected runs, and the smallest effect it finds."""
     asked = opened.study.rank
     known = known_recipe(opened, options, baseline)
-    arms = {"add-one": arms_on("add-one", baseline, candidates)}
-    counts: dict[str, int] = {"add-one": len(arms["add-one"].arms)}
+    arms = {ADD_ONE: arms_on(ADD_ONE, baseline, candidates)}
+    counts: dict[str, int] = {ADD_ONE: len(arms[ADD_ONE].arms)}
     rungs = RUNGS
     if known.recipe is None:
-        counts["toggle"] = counts["add-one"]
-    elif "toggle" in estimands_of(known.recipe, baseline):
-        arms["toggle"] = arms_on("toggle", known.recipe, candidates)
-        counts["toggle"] = len(arms["toggle"].arms)
+        counts[TOGGLE] = counts[ADD_ONE]
+    elif TOGGLE in estimands_of(known.recipe, baseline):
+        arms[TOGGLE] = arms_on(TOGGLE, known.recipe, candidates)
+        counts[TOGGLE] = len(arms[TOGGLE].arms)
         rungs = sum(known.recipe.get(name) != baseline.get(name) for name in {*known.recipe, *baseline})
     total = sum(counts.values())
     budget = divide(
@@ -90,7 +91,7 @@ def tuned_plan(
     seconds = sum(runs.values()) * seconds_per_run / workers
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
-        "design": "tuned", "around": around, "margin": asked.margin, "arms": counts,
+        "design": TUNED, "around": around, "margin": asked.margin, "arms": counts,
         "left_out": {estimand: dict(one.left_out) for estimand, one in arms.items()},
         "budget": asked.budget, "runs_at_most": budget.runs, "tuning": budget.tuning.to_json(),
         "tuning_runs": budget.tuning.runs, "looks": list(pairs), "runs": runs,
@@ -108,6 +109,6 @@ def _within(runs: Mapping[str, int], budget: RankBudget, rungs: int) -> dict[str
     return {**runs, "race": race, "ladder": ladder}
 
 
-def arms_on(estimand: Estimand, reference: Recipe, candidates: Sequence[str]) -> Arms:
+def arms_on(estimand: TunedEstimand, reference: Recipe, candidates: Sequence[str]) -> Arms:
     """The arms of a reference, with settings from the catalogue alone."""
     return arms_of(estimand, reference, candidates, registry(), {}, SETTINGS)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.ranking.verdicts.racing import Race
+from ablate.records.designs import TOGGLE
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fits
 from ablate.study.ranking.race_rows import finite, rows_of
 from ablate.study.ranking.races import TUNED_AFTER, TUNED_TO, Key, Races
@@ -29,8 +30,8 @@ def race_arms(
     workers = stage.session.workers
     spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
 
-    def there_is_time(rows: Rows) -> bool:
-        """For these runs and the smallest ladder."""
+    def has_time(rows: Rows) -> bool:
+        """Whether time remains for these runs and the smallest ladder."""
         later = _ladder_runs(stage, budget, standing)
         seconds = races.seconds(rows) + later * spent.seconds / max(spent.runs, 1)
         return fits(budget, spent, len(rows) + later, seconds, workers, decided)
@@ -39,11 +40,11 @@ def race_arms(
         standing = races.standing(margin or 1.0)
         decided = races.decided_share(standing)
         if margin and all(race.needed > TUNED_AFTER for race in standing.values() if race.running):
-            names = races.held_up_by_tuning(standing, margin)
+            names = races.limited_by_tuning(standing, margin)
             times = min((tuned_times[name] for name in names), default=FURTHER_TIMES)
             names = [name for name in names if tuned_times[name] == times < FURTHER_TIMES]
             each = FURTHER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
-            while names and not there_is_time(
+            while names and not has_time(
                 [(name, tuned[name].recipe, 0) for name in names for _ in range(each + TUNED_AFTER)]
             ):
                 names.pop()
@@ -60,8 +61,8 @@ def race_arms(
         behind = any(race.needed and race.look < max(reached, 1) for race in standing.values())
         if not new:
             break
-        if not behind and not there_is_time(new):
-            if margin and races.stop_all_but_the_nearest(margin, there_is_time):
+        if not behind and not has_time(new):
+            if margin and races.keep_nearest_to_verdict(margin, has_time):
                 continue
             break
         look += 1
@@ -93,7 +94,7 @@ def race_arms(
 
 def _ladder_runs(stage: TunedStage, budget: RankBudget, standing: Mapping[Key, Race]) -> int:
     """Runs of the smallest ladder to the recipe found, or to the baseline with what has been found to help it."""
-    if "toggle" in stage.estimands:
+    if TOGGLE in stage.estimands:
         return budget.ladder_runs(pairs=LEAN_PAIRS[0])
     helpful = sum(row.verdict.startswith("helps") for race in standing.values() for row in race.rows.values())
     return budget.ladder_runs(min(helpful, RUNGS), LEAN_PAIRS[0]) if helpful else 0

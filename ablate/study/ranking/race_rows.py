@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ablate.ranking.estimands import reference_of
 from ablate.ranking.verdicts.racing import Race, RaceRow, more_pairs
-from ablate.study.ranking.arms import described, rate_of, reference_of
+from ablate.study.ranking.arms import described, rate_of
 from ablate.study.ranking.races import Key, Races
 from ablate.study.ranking.scores import failed
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing
+from ablate.ranking.estimands import reference_of
 from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
+from ablate.records.designs import ADD_ONE, TunedEstimand
 from ablate.records.recipe import Recipe
-from ablate.study.ranking.arms import Estimand, reference_of
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning_points import chosen_of
@@ -21,9 +22,9 @@ from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
 TUNED_AFTER, TUNED_TO = 18, 0.12
-"""From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more of
-their effect's variance than pairs are, are tuned further."""
-Key = tuple[Estimand, bool]
+"""Undecided arms are tuned further from the look of TUNED_AFTER pairs on, if they may lose more than TUNED_TO margins and tuning
+contributes more variance to their effect than pairs do."""
+Key = tuple[TunedEstimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
 
@@ -113,7 +114,7 @@ class Races:
         every = fmean(seconds for own in taken.values() for seconds in own) if taken else 0.0
         return {name: fmean(taken.get(name, [every])) for name in self.tuned}
 
-    def stop_all_but_the_nearest(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
+    def keep_nearest_to_verdict(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
         """Stop the arms for whose next look there is no time; those that probably need the least time to a verdict go on. Whether any does."""
         standing, each = self.standing(margin), self._seconds_of_a_run()
         nearest = sorted(
@@ -139,10 +140,10 @@ class Races:
         pairs = more_pairs(race.rows[name], self.racing.levels[-1], len(self.members[key]), margin)
         return inf if pairs is None else pairs * each
 
-    def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
+    def limited_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
         """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
 
-        What pairs leave open counts as it is for an arm that is still run, and as it would be at the last look for one that is not.
+        The variance from pairs is the current one for running arms, and the one projected to the last look for stopped arms.
         """
         last = self.racing.pairs[-1]
         rows = []
@@ -166,7 +167,7 @@ class Races:
     def margin(self) -> float:
         """The automatic margin, from the first look's runs of the baseline."""
         session = self.stage.session
-        name = reference_of("add-one")
+        name = reference_of(ADD_ONE)
         values = list(self.values(name, final=False).values())
         finite = np.array([value for value in values if np.isfinite(value)])
         sigma = float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")

@@ -51,7 +51,7 @@ FAR = 1e3
 ALIKE = 0.9
 """Correlation between the curves of two settings of an arm, their levels apart."""
 AS_REFERENCE = 0.85
-"""The same of an arm's curve and its reference's. The likelihood of the tuning runs of 384 arms with their reference's optimizer is largest at 0.8 to 0.9, 667
+"""Correlation of an arm's curve with its reference's. The likelihood of the tuning runs of 384 arms with their reference's optimizer is largest at 0.8 to 0.9, 667
 log units above none (one study each of breast-cancer, diabetes, digits, mammography and wine)."""
 SPARSE, SURE = 2, 0.2
 """Places of the lattice between rates at which a reference's curve counts, and its least error there, in units."""
@@ -125,7 +125,7 @@ class RateCurve:
         return found
 
     def shape(self) -> list[tuple[float, float, float]]:
-        """Of the setting with the highest top, SPARSE places of the lattice apart: rate, height (0 at the top), and the height's error."""
+        """Curve of the setting with the highest peak, sampled every SPARSE lattice points: (rate, height, standard error). The peak has height 0."""
         setting = max(
             self.tried, key=lambda own: self.heights([(own, rate) for rate in self.rates_of(own)]).max()
         )
@@ -247,7 +247,7 @@ def _likeliest(objective: Callable[..., float], start: Array, bounds: Array) -> 
         return np.array([best.x]), float(best.fun)
 
     def penalised(theta: Array) -> float:
-        """Of the amplitudes' logarithms; the interplay's, the last one, has a half-normal prior."""
+        """The objective at the amplitudes' logarithms; the interplay's, the last one, has a half-normal prior."""
         return objective(theta, eval_gradient=False) + float(np.exp(theta[-1])) / (2 * PRIOR**2)
 
     simplex = np.add(start, [[0, 0], [1, 0], [0, -2]])
@@ -279,7 +279,7 @@ def _input(
 
 
 def _fall(points: Sequence[Point]) -> float:
-    """From the best to the third best of the rates that were tried; 0 where there are fewer."""
+    """Fall of the score from the best to the third best of the rates that were tried; 0 where there are fewer."""
     by_rate: dict[float | None, float] = {}
     for point in points:
         by_rate[point.rate] = max(point.mean, by_rate.get(point.rate, point.mean))

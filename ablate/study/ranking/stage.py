@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ablate.records.designs import TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.array_stage import rank_array
 from ablate.study.ranking.budget import RankBudget
-from ablate.study.ranking.lean import lean_and_ladder
+from ablate.study.ranking.lean_recipe import lean_and_ladder
 from ablate.study.ranking.race import race_arms
 from ablate.study.ranking.tune_arms import enlarge_tuning, tune_arms
 from ablate.study.ranking.tuned import TunedStage, declare, declare_race, design_line
@@ -18,7 +19,7 @@ from ablate.study.session import Session
 
 def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> None:
     """Rank `candidates` around `winner` by the study's design; the result is in the ledger."""
-    if session.study.rank.design == "tuned":
+    if session.study.rank.design == TUNED:
         rank_tuned(session, winner, baseline, candidates)
     else:
         rank_array(session, winner, baseline, candidates)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.ledger.entry import Entry
+from ablate.ranking.estimands import reference_of
 from ablate.study.ranking import tuning
-from ablate.study.ranking.arms import reference_of
 from ablate.study.ranking.budget import RankBudget, Spent, seconds_of
 from ablate.study.ranking.divide import after_first_tuning
 from ablate.study.ranking.rounds import Rows

@@ -17,10 +17,11 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.ranking.designs.racing import Racing
+from ablate.records.designs import ADD_ONE, TOGGLE, TUNED, TunedEstimand
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.study.budget import seconds_left
-from ablate.study.ranking.arms import Arm, Arms, Estimand, arms_of, estimands_of, liked_settings
+from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, settings_of_best_trials
 from ablate.study.ranking.budget import PATIENCE, RankBudget, Spent, seconds_in, seconds_of
 from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
 from ablate.study.ranking.estimates import LEVELS, expected, runs_for_trials
@@ -58,17 +59,15 @@ class TunedStage:
         task = session.context.task
         self.collapsed = chance_level(task, session.metric)
         self.floor = float("-inf")
-        self.resplit = RESPLIT if task.dealt else 0
+        self.resplit = RESPLIT if task.random_split else 0
         self.estimands = estimands_of(winner, baseline)
-        liked = liked_settings(self._best_recipes())
+        liked = settings_of_best_trials(self._best_recipes())
         self.add_one_only = frozenset(session.ledger.fact("budget", {}).get("add_one_only", ()))
-        self.arms: dict[Estimand, Arms] = {
+        self.arms: dict[TunedEstimand, Arms] = {
             estimand: arms_of(
                 estimand,
-                baseline if estimand == "add-one" else winner,
-                candidates
-                if estimand == "add-one"
-                else [n for n in candidates if n not in self.add_one_only],
+                baseline if estimand == ADD_ONE else winner,
+                candidates if estimand == ADD_ONE else [n for n in candidates if n not in self.add_one_only],
                 self.catalogue,
                 liked,
                 most=3,
@@ -164,7 +163,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     session = stage.session
     asked = session.study.rank
     question = {
-        "design": "tuned",
+        "design": TUNED,
         "around": stage.winner.to_dict(),
         "baseline": stage.baseline.to_dict(),
         "arms": [arm.name for arm in stage.every],
@@ -203,7 +202,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     fitted = division.get("fit") or {}
     late = dict.fromkeys(division.get("late", ()), "not ranked: the stages before took longer than planned")
     fact = {
-        "kind": "tuned",
+        "kind": TUNED,
         "fit": {"asked": division["asked"], **fitted} if fitted else {},
         "late": {"asked": division["asked"], "tricks": list(late)} if late else {},
         "asked": question,
@@ -218,7 +217,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
             estimand: dict(arms.left_out)
             | dict(fitted.get("left_out", {}))
             | late
-            | (dict.fromkeys(sorted(stage.add_one_only), ADD_ONE_ONLY) if estimand == "toggle" else {})
+            | (dict.fromkeys(sorted(stage.add_one_only), ADD_ONE_ONLY) if estimand == TOGGLE else {})
             for estimand, arms in stage.arms.items()
         },
         "complete": False,

@@ -98,7 +98,7 @@ def continue_tuning(
     for reference in {arm.name: arm for arm in references.values()}.values():
         anchor = Anchor.of(reference, points[reference.name], catalogue)
         members = {arm.name: arm for arm in arms if references[arm.name].name == reference.name}
-        seen = {name: anchor.seen_from(arm, catalogue) for name, arm in members.items()}
+        seen = {name: anchor.for_arm(arm, catalogue) for name, arm in members.items()}
         tried = {name: list(points[name]) for name in members}
         parts.append(tuner.settle(members, tried, more, seen, first_place=place))
     return {name: tuned for part in in_turn(parts, scores, submit) for name, tuned in part.items()}
@@ -138,7 +138,7 @@ class _Tuner:
         if tuned:
             real = {name: tried[name] for name, arm in rest.items() if not arm.is_placebo}
             tried |= yield from self.without_copies(real, tuned[reference], anchor.rate)
-        seen = {name: anchor.seen_from(arm, self.catalogue) for name, arm in rest.items()}
+        seen = {name: anchor.for_arm(arm, self.catalogue) for name, arm in rest.items()}
         settled = yield from self.settle(rest, tried, budget, seen)
         return {**tuned, **settled}
 

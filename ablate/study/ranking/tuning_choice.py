@@ -35,13 +35,13 @@ class Anchor:
 
     @classmethod
     def of(cls, arm: Arm, points: Sequence[Point], catalogue: Catalogue) -> Anchor:
-        """Of a reference that is tuned."""
+        """The anchor of a reference that is tuned."""
         optimizer = arm.recipes[0].slot(catalogue, OPTIMIZER)
         chosen = chosen_of(points)
         return cls(chosen.rate, optimizer, fit_curve(points), chosen.loss)
 
-    def seen_from(self, arm: Arm, catalogue: Catalogue) -> Anchor:
-        """Without a rate where the arm has another optimizer, whose rates are on another scale."""
+    def for_arm(self, arm: Arm, catalogue: Catalogue) -> Anchor:
+        """This anchor for `arm`; its rate is dropped if the arm uses a different optimizer, whose rates are not comparable."""
         same = arm.recipes[0].slot(catalogue, OPTIMIZER) == self.optimizer
         return self if same else replace(self, rate=None)
 

@@ -51,17 +51,17 @@ def _words(command: str) -> list[str]:
         return []
 
 
-def for_all(data: ReportData) -> str:
+def command_for_all(data: ReportData) -> str:
     """The command that ranks the tricks which were left out."""
     return again(data, budget=f"{max(1, ceil(fitted(data)['every'] / 60))}m")
 
 
-def for_late(data: ReportData) -> str:
+def command_for_late(data: ReportData) -> str:
     """The command that ranks the tricks for which the stages before the ranking left no time."""
     return again(data, budget=_times(str((data.design or {})["late"]["asked"]), MORE))
 
 
-def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None]) -> str:
+def command_for_tricks(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None]) -> str:
     """The command that decides the open `tricks`, given how many more pairs each needs, if that is known.
 
     A study that was made to fit its time spends it on these alone, as a separate study; others get more runs.

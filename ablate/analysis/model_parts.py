@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ablate.records.designs import TUNED
 from ablate.records.document import Document
 from ablate.records.study_rank import NONE
 from ablate.records.trick import Trick
@@ -49,7 +50,7 @@ def with_references(
     """
     parts = held_parts(surgery)
     fact = dict(declared)
-    if fact.get("kind") == "tuned" and fact.get("rows"):  # the first effects exist after a look
+    if fact.get("kind") == TUNED and fact.get("rows"):  # the first effects exist after a look
         fact["rows"] = [
             {**row, "against": f"the model {AS_IT_IS}"}
             if row["against"] in ("", WITHOUT_IT) and acts_on_own(records.get(row["trick"]), parts)

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ablate.ranking.estimands import reference_of
+from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
-from ablate.study.ranking.arms import rate_of, reference_of, with_rate
+from ablate.study.ranking.arms import rate_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.ladder import ONE_SIDED, climb, interval, rungs_of, scores_of, tuned_rungs
+from ablate.study.ranking.ladder import ONE_SIDED, interval, rungs_of, scores_of, train_ladder, tuned_rungs
 from ablate.study.ranking.recipes import without_tricks
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import lattice
@@ -33,8 +35,8 @@ def lean_and_ladder(
     stage: TunedStage, budget: RankBudget, tuned: Mapping[str, Tuned], fact: dict[str, Any]
 ) -> None:
     """Put `lean`, `ladder` and `recommended` into the fact."""
-    baseline = tuned[reference_of("add-one")].recipe
-    if "toggle" not in stage.estimands:
+    baseline = tuned[reference_of(ADD_ONE)].recipe
+    if TOGGLE not in stage.estimands:
         recipe_found = combined(stage, baseline, tuned, fact["rows"])
         if recipe_found == baseline:
             fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": [], "added": []}, None
@@ -42,18 +44,20 @@ def lean_and_ladder(
             stage.session.ledger.put("rank", fact)
             return
     else:
-        recipe_found = tuned[reference_of("toggle")].recipe
+        recipe_found = tuned[reference_of(TOGGLE)].recipe
     seeds = stage.first_seeds(_pairs(stage, budget, baseline, recipe_found, fact), LEAN)
     removed = _dispensable(stage, recipe_found, tuned, fact, seeds)
     lean = without(stage, recipe_found, removed, tuned)
     added, lean = _with_helpful(stage, lean, tuned, fact, seeds)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
     unchanged = not removed and not added
-    tuned_last = recipe_found if unchanged and ("toggle" in stage.estimands or len(rungs) == 1) else None
+    tuned_last = recipe_found if unchanged and (TOGGLE in stage.estimands or len(rungs) == 1) else None
     recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
     fact["lean"] = {"removed": removed, "added": added, "recipe": recipes[-1].to_dict()}
-    fact["ladder"] = climb(stage, rungs, [baseline, *recipes], seeds, _hurting(fact)) if rungs else None
+    fact["ladder"] = (
+        train_ladder(stage, rungs, [baseline, *recipes], seeds, _hurting(fact)) if rungs else None
+    )
     steps = fact["ladder"]["recommended"] if fact["ladder"] else 0
     gain = fact["ladder"]["steps"][(steps or len(rungs)) - 1]["gain"] if fact["ladder"] else None
     fact["recommended"] = {
@@ -113,7 +117,7 @@ def _ballast(fact: Mapping[str, Any], baseline: Recipe) -> list[dict[str, Any]]:
         row
         for row in fact["rows"]
         if row["in_recipe"]
-        and row["estimand"] == "toggle"
+        and row["estimand"] == TOGGLE
         and row["verdict"] in BALLAST
         and (row["verdict"].startswith("hurts") or row["trick"] not in baseline)
     ]
@@ -125,7 +129,7 @@ def _hurting(fact: Mapping[str, Any]) -> set[str]:
     return {
         row["trick"]
         for row in fact["rows"]
-        if row["in_recipe"] and row["estimand"] == "toggle" and row["verdict"].startswith("hurts")
+        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"].startswith("hurts")
     }
 
 
@@ -195,7 +199,7 @@ def _helpful(stage: TunedStage, recipe: Recipe, fact: Mapping[str, Any]) -> list
     names: list[str] = []
     for row in sorted(fact["rows"], key=lambda row: -float(row["effect"] or 0.0)):
         name = row["trick"]
-        if row["estimand"] != "toggle" or row["in_recipe"] or name == PLACEBO or name in recipe:
+        if row["estimand"] != TOGGLE or row["in_recipe"] or name == PLACEBO or name in recipe:
             continue
         excluded = any(conflict(catalogue[name], catalogue[other]) for other in names)
         if row["verdict"].startswith("helps") and not excluded:
@@ -219,7 +223,7 @@ def _with_helpful(
     catalogue, names = stage.catalogue, _helpful(stage, lean, fact)
     if not names:
         return [], lean
-    usual, before = rate_of(tuned[reference_of("toggle")].recipe, catalogue), rate_of(lean, catalogue)
+    usual, before = rate_of(tuned[reference_of(TOGGLE)].recipe, catalogue), rate_of(lean, catalogue)
     together, recipe = before, lean
     recipes: list[tuple[int, Recipe]] = []
     for number, name in enumerate(names, start=1):

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ablate.records.errors import InputError
 from ablate.tasks.packing import leaves_of
-from ablate.tasks.user_code import Draws, seed_generators
+from ablate.tasks.user_code import SeparateDraws, seed_generators
 
 Path = tuple[str | int, ...]
 Values = dict[Path, Tensor | np.ndarray]
@@ -48,6 +48,7 @@ class Reader:
 
     @property
     def streams(self) -> bool:
+        """Whether the items come as a stream, without a length or positions."""
         return isinstance(self.dataset, IterableDataset)
 
     def count(self) -> int | None:
@@ -63,7 +64,7 @@ class Reader:
         The global generators are this pass's own while it reads, and the caller's between two items. Raises InputError for an
         item that is no pair (x, y), and where a stream ends early.
         """
-        draws = Draws(epoch)
+        draws = SeparateDraws(epoch)
         pairs = self._streamed(rows, epoch) if self.streams else self._indexed(rows, epoch)
         size = 1  # the first item determines the size of all
         while True:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ablate.api.result import Study
-from ablate.api.settings import Settings, options_from, sections_change
+from ablate.api.settings import StudySettings, options_from, sections_change
 from ablate.api.stages import PYTHON, Change, changed, open_study, with_tricks
 from ablate.records import study as studies
 from ablate.records.errors import InputError
@@ -31,7 +31,7 @@ TASK_HINT = (
 
 def opened_for(
     task: Any,
-    settings: Settings,
+    settings: StudySettings,
     model: Any = None,
     data: Any = None,
     criterion: str = "",

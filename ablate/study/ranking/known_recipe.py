@@ -18,7 +18,7 @@ UNKNOWN = "the search's best recipe, not known yet"
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRecipe:
     """`recipe`: None where the search has not found it. `entries`: the ledger's runs. `timings`: seconds of the stages that were run.
     Both are read for `around = "best"` alone."""
 
@@ -28,19 +28,19 @@ class Known:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-def known_recipe(opened: Opened, options: Options, baseline: Recipe) -> Known:
+def known_recipe(opened: Opened, options: Options, baseline: Recipe) -> KnownRecipe:
     """Raises InputError where a recipe file cannot be read."""
     around = opened.study.rank.around
     if around == "baseline":
-        return Known(baseline, "the baseline")
+        return KnownRecipe(baseline, "the baseline")
     if around != "best":
-        return Known(read_recipe(Path(around), registry()), around)
+        return KnownRecipe(read_recipe(Path(around), registry()), around)
     path = options.studies / f"{opened.name}.db"
     if not os.path.lexists(path):
-        return Known(None, UNKNOWN)
+        return KnownRecipe(None, UNKNOWN)
     with Ledger.open(path, write=False) as ledger:
         best = (ledger.fact("search") or {}).get("best")
         entries, timings = ledger.entries(scores=False), ledger.fact("timings", {})
     if not best or (recipe := Recipe(best["recipe"])).missing(registry()):
-        return Known(None, UNKNOWN, entries, timings)
-    return Known(recipe, f"the search's best recipe (trial {best['trial']})", entries, timings)
+        return KnownRecipe(None, UNKNOWN, entries, timings)
+    return KnownRecipe(recipe, f"the search's best recipe (trial {best['trial']})", entries, timings)

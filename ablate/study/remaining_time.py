@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.search import FINALISTS, REPEATS
 from ablate.study.session import Session
@@ -41,8 +42,8 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
     if trials and "search" in stages:
         runs = OF_A_TRIAL * trials + FINALISTS * REPEATS + USUAL_RUNS
         parts["search"] = runs * each / session.workers
-    if "rank" in stages and study.rank.design == "tuned":
-        arms = 2 * len(arms_on("add-one", baseline, candidates).arms)
+    if "rank" in stages and study.rank.design == TUNED:
+        arms = 2 * len(arms_on(ADD_ONE, baseline, candidates).arms)
         timings = ledger.fact("timings", {}) | parts
         budget = divide(
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials

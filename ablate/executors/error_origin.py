@@ -27,10 +27,12 @@ def job_error(
     error: Exception, context: TaskContext, runs: Sequence[Run], splits: Sequence[str], seconds: float
 ) -> JobError:
     """The exception `error` of a group of `runs` that trained for `seconds`; the user's, if the runs raise one without tracing."""
-    found = JobError.of(error)
-    if not found.is_internal or context.kernel == LOOP:
-        return found
-    return _untraced(context.with_kernel(LOOP), runs, splits, LEAST + PATIENCE * len(runs) * seconds) or found
+    traced = JobError.of(error)
+    if not traced.is_internal or context.kernel == LOOP:
+        return traced
+    return (
+        _untraced(context.with_kernel(LOOP), runs, splits, LEAST + PATIENCE * len(runs) * seconds) or traced
+    )
 
 
 def _untraced(
@@ -47,6 +49,6 @@ def _untraced(
         except (Paused, AblateError):
             return None
         except Exception as error:  # noqa: BLE001 - the question is which exception it is
-            found = JobError.of(error)
-            return None if found.is_internal else found
+            untraced = JobError.of(error)
+            return None if untraced.is_internal else untraced
     return None

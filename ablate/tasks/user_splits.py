@@ -14,7 +14,7 @@ from ablate.tasks.criteria.code import CriterionCode, Targets, code_of
 from ablate.tasks.loaders import unwrapped
 from ablate.tasks.memory_limit import GIB
 from ablate.tasks.metric_table import Criterion
-from ablate.tasks.split import Split, deal
+from ablate.tasks.split import Split, random_parts
 from ablate.tasks.streamed import Streamed
 from ablate.tasks.token_ids import CAST, NOTE, accepts_token_ids, integers
 
@@ -72,7 +72,7 @@ def splits_of(
         return splits, labels, tuple(notes)
     train = splits["train"]
     pattern = "T" + "".join(LETTERS[where] for where in missing)
-    parts = deal(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
+    parts = random_parts(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
     if not all(len(parts[LETTERS[where]]) for where in missing):
         raise InputError(
             f"train has {len(train)} examples, too few to take {' and '.join(missing)} data from",
