@@ -90,7 +90,7 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
     design = data.design or {}
     if gain:
         detail = f"On fresh seeds it beats the baseline by {_gain(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
-        detail += _over_found(data)
+        detail += _over_found(data, "It beats the recipe that the search found, too")
     else:
         ladder = (design.get("recommended") or {}).get("gain")
         detail = (
@@ -123,7 +123,7 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
         if reason
         else "No other recipe was shown to be better."
     )
-    why += _over_found(data) if gain is None else ""
+    why += _over_found(data, "The baseline beats the recipe that the search found") if gain is None else ""
     rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
@@ -140,14 +140,16 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
 
 
-def _over_found(data: ReportData) -> str:
-    """The recommended recipe against the one that the search found, on the same seeds: a sentence; "" where they are the same."""
+def _over_found(data: ReportData, better: str) -> str:
+    """The recommended recipe against the one that the search found, on the same seeds: a sentence, `better` where it is better; "" where they are the same."""
     confirm = data.confirm or {}
     if not (found := confirm.get("over_found")):
         return ""
     design = data.design or {}
     units, margin = data.units_of(str(confirm["metric"]), design["margin"]), float(design["margin"])
     size = _gain(found, units)
+    if found["low"] > 0:
+        return f" {better}: {size}."
     if found["low"] > -margin:
         return f" Against the recipe that the search found: {size}, within {margin_text(design, units)}."
     return f" Against the recipe that the search found: {size}; that one may be better by more than {margin_text(design, units)}."
