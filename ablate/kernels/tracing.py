@@ -9,14 +9,10 @@ the same in every lane.
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import getattr_static
-from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from ablate.kernels.cache import cached
@@ -24,6 +20,7 @@ from ablate.kernels.chains import chains_of
 from ablate.kernels.functional_rules import FUNCTIONS, apply_stacked
 from ablate.kernels.parameter_binding import Binding
 from ablate.seams.draws import count_calls
+from ablate.surgery.rewrite import StrictTracer
 from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
@@ -34,8 +31,6 @@ UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, Nam
 """Exceptions of a user-defined `forward` that is called with an fx proxy; fx's TraceError is a ValueError."""
 IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
 """`x += y` is traced as an addition, which differs where `x` is aliased: `support.trace_matches` detects that."""
-
-_APPLY = getattr_static(torch.autograd.Function, "apply").__func__.__code__
 
 
 @dataclass(frozen=True)
@@ -125,24 +120,10 @@ class _Constant:
         return self.tensor
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(StrictTracer):
     """Buffers are values of the graph, as parameters are: what is worked out from them differs between lanes."""
 
     proxy_buffer_attributes = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.grad = torch.is_grad_enabled()
-
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        if torch.is_grad_enabled() != self.grad:
-            raise TypeError("a trace does not record torch.no_grad")
-        if _in_custom_function():
-            raise TypeError("a trace does not record the backward pass of an autograd function")
-        return super().create_node(*args, **kwargs)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and not self._is_held(a):
@@ -154,16 +135,6 @@ class _Tracer(fx.Tracer):
         layers = list(self.root.modules())
         tensors = (value for layer in layers for value in vars(layer).values())
         return any(tensor is own for own in (*self.root.parameters(), *self.root.buffers(), *tensors))
-
-
-def _in_custom_function() -> bool:
-    """Whether the caller runs within an `autograd.Function`."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is _APPLY:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _trace(module: nn.Module) -> Program | None:

@@ -56,7 +56,7 @@ TASKS = {
     "loader that ends early": ("Task(linear, DataLoader(Short(), 8))", "train ends after 7 of 40 examples; let every pass give as"),
     "empty loader": ("Task(linear, DataLoader(TensorDataset(x[:0], y[:0]), 8))", "train is empty; a split needs at least one"),
     "loader of inputs alone": ("Task(linear, DataLoader(TensorDataset(x), 8))", "item 0 of the Dataset is a tuple of 1; return (x, y)"),
-    "module with arguments": ("Task(Net, (x, y))", "missing 1 required positional argument: 'width'; give a function without"),
+    "module with arguments": ("Task(Net, (x, y))", "missing 1 required positional argument: 'width'; the model is made by a call without arguments: give them in a function"),
     "module itself": ("Task(Net(2), (x, y))", "every run needs fresh weights: model=lambda: MyNet()"),
     "several outputs": ("Task(lambda: Several(2), (x, y))", 'give output="NAME" or output=POSITION to the task'),
     "unknown output": ('Task(lambda: Several(2), (x, y), output="logits")', "unknown output of the model 'logits'; known: 0, 1"),

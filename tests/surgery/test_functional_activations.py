@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ablate.catalogue.registry import registry
 from ablate.surgery.inventory import inventory
 from ablate.surgery.net import Net, open_net
 from ablate.surgery.observe import observe
+from ablate.surgery.rewrite import graph_of
 
 X = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -122,3 +125,65 @@ def test_what_is_within_reach_is_listed_as_the_models_own():
     assert inventory(module, observe(module, X)).text() == (
         "1 F.relu in Net3, 2 F.relu in Block, 1 residual addition; out of reach: 1 F.relu in Net3"
     )
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 5), nn.Linear(5, 2)
+        self.register_buffer("mean", torch.zeros(5))
+
+
+class OtherWeights(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        halved = {name: 0.5 * tensor for name, tensor in self.first.named_parameters()}
+        return self.head(F.relu(functional_call(self.first, halved, (x,))))
+
+
+class WithoutGradient(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            h = F.relu(self.first(x))
+        return self.head(h)
+
+
+class Autocast(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            h = F.relu(self.first(x))
+        return self.head(h.float())
+
+
+class Writes(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first(x))
+        self.mean.mul_(0.9).add_(0.1)
+        return self.head(h)
+
+
+class Replaces(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first(x))
+        self.mean = 0.9 * self.mean + 0.1 * h.mean(0)
+        return self.head(h)
+
+
+class Throws(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first(x))
+        return self.head(h if random.random() < 2 else -h)
+
+
+@pytest.mark.parametrize("kind", [OtherWeights, WithoutGradient, Autocast, Writes, Replaces, Throws])
+def test_what_a_trace_would_lose_is_left_alone_and_nothing_is_changed(kind):
+    """A graph has no contexts, no tensors put in for a call, and no side effects."""
+    torch.manual_seed(0)
+    module = kind()
+    state = {name: (value.clone(), value) for name, value in module.state_dict(keep_vars=True).items()}
+    assert graph_of(module) is None
+    for name, now in module.state_dict(keep_vars=True).items():
+        before, same = state[name]
+        assert now is same
+        assert torch.equal(now, before)
+    net = operated(module, torch.randn(3, 4), "silu")
+    assert "activation" not in net.touched
