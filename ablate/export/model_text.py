@@ -18,15 +18,14 @@ from ablate.records.run import Run
 from ablate.surgery.attention_dropout import CountedAttention
 from ablate.surgery.layers import Site
 from ablate.surgery.net import Net
+from ablate.surgery.rewrite import DROPPED, FUNCTION, GATE
 from ablate.surgery.switch import Switch
 
 PLAIN = "ablate.export.plain"
 INIT = "initialization"
 
 
-GATE = "residual_"
-ADDED = (GATE, "dropped_branch_", "activation_function_")
-"""Beginnings of the names of layers that surgery adds to a block whose `forward` it rewrites."""
+ADDED = (GATE, DROPPED, FUNCTION)
 
 
 @dataclass

@@ -20,15 +20,13 @@ from ablate.kernels.chains import chains_of
 from ablate.kernels.functional_rules import FUNCTIONS, apply_stacked
 from ablate.kernels.parameter_binding import Binding
 from ablate.seams.draws import count_calls
-from ablate.surgery.rewrite import StrictTracer
+from ablate.surgery.rewrite import UNTRACEABLE, StrictTracer
 from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
 """(a submodule, its inputs, stacked) -> its output, stacked."""
 RunChain = Callable[[nn.Module, Sequence[fx.Node], Tensor], Tensor]
 """(the module, one of its program's chains, its input, stacked) -> its output, stacked."""
-UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
-"""Exceptions of a user-defined `forward` that is called with an fx proxy; fx's TraceError is a ValueError."""
 IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
 """`x += y` is traced as an addition, which differs where `x` is aliased: `support.trace_matches` detects that."""
 

@@ -19,7 +19,8 @@ from ablate.surgery.layers import RandomLayer
 REAL, FAKE, FOR_GENERATOR, NORM = range(4)
 """The output's columns before the generated examples."""
 SCORES = 4
-GENERATOR, CRITIC = "generator.", "critic."
+NETWORKS = "generator", "critic"
+GENERATOR, CRITIC = (f"{name}." for name in NETWORKS)
 """Prefixes of the names of the networks' parameters."""
 
 
@@ -117,6 +118,11 @@ class AdversarialPair(nn.Module):
     @staticmethod
     def _scores(scores: Tensor) -> Tensor:
         return scores.reshape(-1, 1)
+
+
+def is_generator(parameter: str) -> bool:
+    """Whether a pair's parameter of this name is the generator's."""
+    return parameter.startswith(GENERATOR)
 
 
 def pair_of(module: nn.Module) -> AdversarialPair | None:

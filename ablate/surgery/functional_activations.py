@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from ablate.surgery.observe import Observed
-from ablate.surgery.rewrite import graph_of, set_forward
+from ablate.surgery.rewrite import FUNCTION, graph_of, set_forward
 from ablate.surgery.switch import Switch
 
 LAYERS: dict[Any, Callable[[], nn.Module]] = {
@@ -98,7 +98,7 @@ def replace_calls(module: nn.Module, observed: Observed, heads: Collection[str])
     for block, graph, calls in _traced(module, observed, heads):
         layers: dict[str, Switch] = {}
         for number, (node, layer) in enumerate(calls):
-            name = f"activation_function_{number}"
+            name = f"{FUNCTION}{number}"
             layers[name] = Switch(layer)
             with graph.inserting_after(node):
                 replacement = graph.call_module(name, (node.args[0],))

@@ -12,17 +12,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablate.surgery.adversarial_pair import pair_of
+from ablate.surgery.adversarial_pair import NETWORKS, pair_of
 from ablate.surgery.layers import Site
 from ablate.surgery.receptive_field import receptive_fields
 from ablate.surgery.switch import Switch
 
 ROOT = "Global"
 """The name that torch's FLOP counter gives to the whole model."""
-
-
-NETWORKS = ("generator", "critic")
-"""The names of an adversarial pair's networks."""
 
 
 @dataclass(frozen=True, slots=True)

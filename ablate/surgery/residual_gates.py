@@ -17,7 +17,7 @@ from torch import fx, nn
 from ablate.surgery.dataflow import Addition
 from ablate.surgery.encoder_layers import DroppingEncoderLayer, GatedEncoderLayer, add_layers
 from ablate.surgery.layers import KeptSum
-from ablate.surgery.rewrite import graph_of, set_forward
+from ablate.surgery.rewrite import DROPPED, GATE, graph_of, set_forward
 
 ADDS = (operator.add, operator.iadd, torch.add)
 ADD_METHODS = ("add",)
@@ -25,7 +25,7 @@ ADD_METHODS = ("add",)
 
 def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
     """Put gates, open where `on`, on the residual `additions` of `block`, in place. Returns their number; 0 if the block cannot be traced."""
-    if add_layers(block, {f"residual_{one.index}": KeptSum(on) for one in additions}, GatedEncoderLayer):
+    if add_layers(block, {f"{GATE}{one.index}": KeptSum(on) for one in additions}, GatedEncoderLayer):
         return len(additions)
     found = _found(block, additions)
     if found is None:
@@ -33,7 +33,7 @@ def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
     graph, nodes = found
     gates: dict[str, nn.Module] = {}
     for number, (addition, node) in enumerate(zip(additions, nodes, strict=True)):
-        name = f"residual_{number}"
+        name = f"{GATE}{number}"
         with graph.inserting_after(node):
             gate = graph.call_module(name, (node, node.args[1 - addition.shortcut]))
         node.replace_all_uses_with(gate, delete_user_cb=partial(operator.is_not, gate))
@@ -44,7 +44,7 @@ def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
 
 def with_drops(block: nn.Module, additions: Sequence[Addition], drops: Sequence[nn.Module]) -> int:
     """Pass the branch of each of the residual `additions` of `block` through one of `drops`, in place. Returns their number, as `gated`."""
-    branches = {f"dropped_branch_{one.index}": drop for one, drop in zip(additions, drops, strict=True)}
+    branches = {f"{DROPPED}{one.index}": drop for one, drop in zip(additions, drops, strict=True)}
     if add_layers(block, branches, DroppingEncoderLayer):
         return len(branches)
     found = _found(block, additions)
@@ -53,7 +53,7 @@ def with_drops(block: nn.Module, additions: Sequence[Addition], drops: Sequence[
     graph, nodes = found
     layers: dict[str, nn.Module] = {}
     for number, (addition, node, drop) in enumerate(zip(additions, nodes, drops, strict=True)):
-        name, place = f"dropped_branch_{number}", 1 - addition.shortcut
+        name, place = f"{DROPPED}{number}", 1 - addition.shortcut
         with graph.inserting_before(node):
             node.update_arg(place, graph.call_module(name, (node.args[place],)))
         layers[name] = drop

@@ -15,6 +15,8 @@ from torch import Tensor, fx, nn
 
 from ablate.surgery.torch_layers import is_hooked
 
+GATE, DROPPED, FUNCTION = "residual_", "dropped_branch_", "activation_function_"
+"""Beginnings of the names of the layers that surgery adds to a block whose `forward` it rewrites."""
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
 """What a `forward` may raise when it is called with an fx proxy: fx's TraceError is a ValueError."""
 

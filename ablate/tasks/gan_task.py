@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ablate.records.arguments import known_arguments, parameters_of
-from ablate.surgery.adversarial_pair import GENERATOR, AdversarialPair, pair_of
+from ablate.surgery.adversarial_pair import AdversarialPair, is_generator, pair_of
 from ablate.tasks import data
 from ablate.tasks.packing import Adapted
 from ablate.tasks.task import Task
 from ablate.tasks.user_splits import positive
 
+__all__ = ["critic_alone", "gan_task", "is_generator"]
 LATENT_SEED = {"train": 1, "validation": 2, "test": 3}
 
 
@@ -83,8 +84,3 @@ def critic_alone(task: Task) -> Task:
     model = task.model
     assert isinstance(model, Adapted)  # a pair takes two inputs
     return task.but(model=replace(model, factory=CriticAlone(model.factory)))
-
-
-def is_generator(parameter: str) -> bool:
-    """Whether a pair's parameter of this name is the generator's."""
-    return parameter.startswith(GENERATOR)

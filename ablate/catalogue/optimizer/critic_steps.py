@@ -14,12 +14,12 @@ from collections.abc import Iterable
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.seams.settings import Settings
-from ablate.surgery.adversarial_pair import GENERATOR
+from ablate.surgery.adversarial_pair import is_generator
 
 
 def generators(names: Iterable[str]) -> frozenset[str]:
     """The names of the generator's parameters."""
-    return frozenset(name for name in names if name.startswith(GENERATOR))
+    return frozenset(filter(is_generator, names))
 
 
 def rests(step: int, names: Iterable[str], p: Settings) -> frozenset[str]:

@@ -11,8 +11,15 @@ from ablate.ranking.estimation.dispersion import Correlation, mann_whitney
 from ablate.ranking.estimation.least_squares import Matrix
 from ablate.ranking.estimation.outcomes import check_direction
 from ablate.ranking.estimation.paired import mean_of, pearson
-from ablate.ranking.verdicts.sequential import MARGIN_IN_SIGMA, decide, half_width, nominal_level, two_sided
-from ablate.ranking.verdicts.verdicts import Verdict, word
+from ablate.ranking.verdicts.sequential import (
+    MARGIN_IN_SIGMA,
+    Verdict,
+    decide,
+    half_width,
+    nominal_level,
+    two_sided,
+    word,
+)
 from ablate.records.errors import InputError
 
 LOOKS = (5, 10, 15, 20)  # pairs after which `compare` looks, by default

@@ -25,6 +25,7 @@ from ablate.ranking.verdicts.sequential import (
     large_effect,
     smallness_level,
     two_sided,
+    word,
 )
 
 Array = NDArray[np.float64]
@@ -201,23 +202,13 @@ def _rows_at_look(
             df=float(df[number]),
             p=1.0 if one.same else p,
             p_adjusted=1.0 if one.same else float(adjusted[number]),
-            verdict=NONE if one.same else _word(int(code[number]), one.effect, margin),
+            verdict=NONE if one.same else word(int(code[number]), one.effect, margin),
             pairs=one.pairs,
             look=look,
             same=one.same,
             tuning_se=float(extra[number]),
         )
     return rows
-
-
-def _word(code: int, effect: float, margin: float) -> str:
-    """An effect within the margin is not called "helps" without "a little"."""
-    if code == 2:
-        return UNDECIDED
-    if code == 0:
-        return NONE
-    word = "helps" if code > 0 else "hurts"
-    return word if abs(effect) >= margin else f"{word} a little"
 
 
 def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int | None:

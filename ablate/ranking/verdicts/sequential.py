@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -12,6 +14,11 @@ Array = NDArray[np.float64]
 # Nominal two-sided levels that spend 0.05 over 1, 2, … equally spaced looks (Pocock, Biometrika 64, 1977);
 # the tests recompute each from the multivariate normal distribution.
 POCOCK = (0.05, 0.0294, 0.0221, 0.0182, 0.0158, 0.0142, 0.0130, 0.0120, 0.0112, 0.0106)
+Verdict = Literal[
+    "helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided", "exploratory"
+]
+_WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}
+_LITTLE: dict[int, Verdict] = {1: "helps a little", -1: "hurts a little"}
 MARGIN_IN_SIGMA = 0.95  # P(A > B) = 0.75 for two normal runs that differ by 0.954 σ
 LARGE_SHARE = 0.02
 """Two points of a metric that is a share (accuracy, recall, calibration error, R²): larger effects always matter."""
@@ -98,3 +105,8 @@ def codes(
     significant = adjusted <= level
     code[significant] = np.sign(effect[significant]).astype(np.int8)
     return code
+
+
+def word(code: int, effect: float, margin: float) -> Verdict:
+    """The word for a code of `decide`: an effect within the margin is not called "helps" without "a little"."""
+    return _LITTLE[code] if code in _LITTLE and abs(effect) < margin else _WORDS[code]

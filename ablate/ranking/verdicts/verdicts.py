@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
@@ -17,16 +15,12 @@ from ablate.ranking.verdicts.sequential import (
     nominal_level,
     smallness_level,
     two_sided,
+    word,
 )
 from ablate.records.designs import AVERAGE
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 
-Verdict = Literal[
-    "helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided", "exploratory"
-]
-_WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}
-_LITTLE: dict[int, Verdict] = {1: "helps a little", -1: "hurts a little"}
 NOT_DECIDABLE = "not decidable within budget"
 _FURTHEST = 1000  # waves (or pairs) that the forecast looks ahead
 
@@ -104,11 +98,6 @@ def largest_margin(values: pd.Series, direction: str) -> float | None:
         return None
     share = direction == "higher" and bool(finite.between(0, 1).all())
     return large_effect(float(finite.median()), share=share) or None
-
-
-def word(code: int, effect: float, margin: float) -> Verdict:
-    """The word for a code of `decide`: an effect within the margin is not called "helps" without "a little"."""
-    return _LITTLE[code] if code in _LITTLE and abs(effect) < margin else _WORDS[code]
 
 
 def decided(table: pd.DataFrame) -> bool:
