@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import site
 import sys
-import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import ablate
+from ablate.records.library_folders import INSTALLED, library_folders
 
 PACKAGE = Path(ablate.__file__).parent
-PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 GENERATED = (
     "<eval_with_key>",
     "<string>",
@@ -66,12 +64,10 @@ def _text(error: BaseException) -> str:
         return ""
 
 
-def library_folders() -> tuple[Path, ...]:
-    """Folders of Python and of installed packages: this environment's, the user's, and those of other environments on the path."""
-    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    installed.append(site.getusersitepackages())
-    installed += [path for path in sys.path if Path(path).name in PACKAGE_FOLDERS]
-    return tuple({Path(path).resolve() for path in installed})
+def _folders() -> tuple[Path, ...]:
+    """Folders of libraries: this environment's, the user's, and those of other environments on the path."""
+    others = (Path(path).resolve() for path in sys.path if Path(path).name in INSTALLED)
+    return tuple({*library_folders(), *others})
 
 
 def error_location(error: BaseException) -> tuple[str, bool]:
@@ -80,7 +76,7 @@ def error_location(error: BaseException) -> tuple[str, bool]:
     Frames are told apart by the module whose code they run: a package of the user's may be installed, and a notebook's cell has no file. Of
     the user's frames the innermost is named whose file is not an installed one, if there is any.
     """
-    folders, installed = library_folders(), ""
+    folders, installed = _folders(), ""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = Path(frame.f_code.co_filename)
         if _is_generated(frame) or _is_library(frame, folders):

@@ -9,9 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import site
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -19,18 +17,9 @@ from types import FunctionType
 from typing import Any
 
 import ablate
+from ablate.records.library_folders import INSTALLED, library_folders
 
-INSTALLED = ("site-packages", "dist-packages")
-"""Names of folders of installed packages, whatever environment they belong to."""
-
-
-def _library_folders() -> tuple[Path, ...]:
-    folders = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    folders += [site.getusersitepackages(), str(Path(ablate.__file__).parent)]
-    return tuple({Path(folder).resolve() for folder in folders})
-
-
-LIBRARIES = _library_folders()
+LIBRARIES = tuple({*library_folders(), Path(ablate.__file__).resolve().parent})
 
 
 def sha256(parts: Iterable[str]) -> str:
