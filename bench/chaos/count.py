@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
+INTERRUPTED = "interrupted"
 Row = tuple[Any, ...]
 
 
@@ -34,7 +35,11 @@ def timeless(rows_found: list[Row]) -> dict[str, Row]:
 
 @dataclass
 class Count:
-    """What the checks found. All but `kills`, `workers` (of the kills, those of workers) and `moments` must stay zero."""
+    """What the checks found. All but `kills`, `workers` (of the kills, those of workers) and `moments` must stay zero.
+
+    A driver that gives up a run records the others as interrupted, with their checkpoints: they are no finished runs, and may be replaced by
+    these, but none may be left once a study has ended (`check(ended=True)`).
+    """
 
     kills: int = 0
     workers: int = 0
@@ -60,12 +65,15 @@ class Count:
             f"{self.orphans} orphaned processes ({where})"
         )
 
-    def check(self, ledger: Path, before: list[Row], acknowledged: set[str]) -> list[Row]:
-        """Compare the ledger with its contents before and the runs acknowledged since."""
+    def check(
+        self, ledger: Path, before: list[Row], acknowledged: set[str], *, ended: bool = False
+    ) -> list[Row]:
+        """Compare the ledger with its contents before and the runs acknowledged since. `ended`: the study has come to its end."""
         now = rows(ledger)
         known = {row[0]: row for row in now}
         self.lost += len((acknowledged | {row[0] for row in before}) - known.keys())
         self.duplicated += len(now) - len(known)
-        self.changed += sum(known.get(row[0], row) != row for row in before)
-        self.running += sum(row[1] not in FINISHED for row in now)
+        self.changed += sum(known.get(row[0], row) != row for row in before if row[1] in FINISHED)
+        allowed = FINISHED if ended else {*FINISHED, INTERRUPTED}
+        self.running += sum(row[1] not in allowed for row in now)
         return now

@@ -57,7 +57,7 @@ def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
         ledger = study_in(place)
         there, code = paused(place, draw.random() * span, draw, acknowledged)
         seen = Count()
-        ours = timeless(seen.check(ledger, [], acknowledged))
+        ours = timeless(seen.check(ledger, [], acknowledged, ended=True))
         if code != 0 or not seen.clean or ours != expected:
             tally.add(f"pause {turn}: exit {code}, {seen.line()}, the study's runs: {ours == expected}")
         elif there:

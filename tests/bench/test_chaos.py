@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos import damage, parsers, promise, signals
+from bench.chaos import count, damage, parsers, promise, signals
 from bench.chaos.__main__ import line_of, reasons
 from bench.chaos.moments import SENT
 from bench.chaos.promise import Check, Tally
@@ -108,6 +108,27 @@ def test_signals_are_drawn_within_the_commands_moments_and_counted_if_sent(
     tally = Tally()
     signals.check(tmp_path / "more", 3, 0, tally)
     assert tally.failed == ["only 0 of 3 signals were sent"]
+
+
+def test_runs_of_a_driver_that_gave_up_may_be_replaced_and_must_be_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before: list[count.Row] = [("a", "complete", 1.0), ("b", "interrupted", 0.0)]
+
+    def counted(*now: count.Row, ended: bool = True) -> count.Count:
+        monkeypatch.setattr(count, "rows", lambda ledger: list(now))
+        seen = count.Count()
+        seen.check(tmp_path, before, {"a"}, ended=ended)
+        return seen
+
+    finished = ("b", "complete", 2.0)
+    assert counted(before[0], finished).clean
+    assert counted(*before, ended=False).clean
+    assert counted(*before).running == 1
+    assert counted(before[0], ("b", "running", 0.0), ended=False).running == 1
+    assert counted(("a", "complete", 2.0), finished).changed == 1
+    assert counted(before[0]).lost == 1
+    assert counted(*before[:1], finished, finished).duplicated == 1
 
 
 def test_skipped_checks_are_told_and_nothing_but_skips_is_a_failure(
