@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from ablate.ranking.estimands import ESTIMANDS
+from ablate.ranking.verdicts.racing import NONE
 from ablate.records.designs import EXPLORATORY, Estimand
 
 if TYPE_CHECKING:
@@ -32,11 +34,17 @@ def tables_of(data: ReportData, width: int = WIDE) -> list[Table]:
     return [_narrow_table(data, name) for name in references(data)]
 
 
-def _title(data: ReportData) -> str:
+SHORT = {NONE: "no effect"}
+"""Verdicts as a narrow table prints them, on one line; its title explains them."""
+
+
+def _title(data: ReportData, *, short: bool = False) -> str:
     from ablate.report.action import margin_text
 
     unit = data.units.difference.strip()
-    return f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
+    margin = margin_text(data.design or {}, data.units)
+    meaning = f"no effect: less than {margin}" if short else f"less than {margin} does not matter"
+    return f"effect on {data.metric}{f', {unit}' if unit else ''}; {meaning}"
 
 
 def tuned_table(data: ReportData) -> Table:
@@ -63,13 +71,14 @@ def tuned_table(data: ReportData) -> Table:
 
 
 def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
-    """The same on one reference; a star marks what the reference has."""
-    from ablate.report.tuned_rows import references, tuned_rows
+    """The same on one reference, the largest effect there first; a star marks what the reference has."""
+    from ablate.report.tuned_rows import by_trick, references, tuned_rows
 
     place, shown = references(data).index(estimand), ESTIMANDS[estimand].where
-    rows = tuned_rows(data)
+    effects = {name: rows[estimand]["effect"] for name, rows in by_trick(data).items() if estimand in rows}
+    rows = sorted(tuned_rows(data), key=lambda row: -effects.get(row.name, -inf))
     held = [ESTIMANDS[estimand].reference in row.part_of.split(", ") for row in rows]
-    title = f"{_title(data)}\n{shown}" if place == 0 else f"\n{shown}"
+    title = f"{_title(data, short=True)}\n{shown}" if place == 0 else f"\n{shown}"
     table = Table(
         box=None,
         pad_edge=False,
@@ -82,7 +91,7 @@ def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
             table.add_column(name, justify=justify, no_wrap=name in ("trick", "effect"))  # type: ignore[arg-type]
     for row, star in zip(rows, held, strict=True):
         cell = row.cells[place]
-        numbers = ("–", "", "no arm") if cell.why else (cell.effect, cell.interval, cell.verdict)
+        numbers = ("–", "", "no arm") if cell.why else (cell.effect, cell.interval, SHORT.get(cell.verdict, cell.verdict))
         cells = [escape(cell.against or "off")] * levels + [escape(text) for text in numbers]
         table.add_row(escape(row.name) + "*" * star, *cells)
     return table

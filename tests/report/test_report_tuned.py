@@ -394,6 +394,12 @@ def test_a_narrow_terminal_has_a_table_for_each_reference_and_a_line_for_each_tr
     (of_recipe,) = [line for line in lines if line.startswith("batch_norm*")]
     assert "+2.00" in of_recipe
     assert "in the recipe found, * has it" in out.getvalue()
+    assert "no measurable effect" not in out.getvalue()  # which would not fit beside long names
+    assert "no effect: less than" in " ".join(out.getvalue().split())
+    for table in tables_of(tuned_data(), 80):
+        (column,) = [column for column in table.columns if column.header == "effect"]
+        effects = [float(str(cell).replace("−", "-")) for cell in column.cells if cell != "–"]
+        assert effects == sorted(effects, reverse=True)
 
 
 def test_the_terminal_has_one_table_with_both_references():

@@ -18,6 +18,7 @@ from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.records.trick import PLACEBO
+from ablate.study.ranking import tuning
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
 from ablate.study.ranking.budget import check_budget, runs_of
 from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
@@ -39,6 +40,7 @@ from ablate.study.ranking.tuning_points import (
     OFFSETS,
     Point,
     TuningBudget,
+    at_edge,
     chosen_of,
     even,
     lattice,
@@ -276,8 +278,32 @@ def test_a_range_is_widened_towards_the_best_rate(best: float) -> None:
     assert next(point.rate for point in points["add-one: dropout"] if point.chosen) == best
 
 
+@pytest.mark.parametrize("budget", [TuningBudget(4, 2, 2, 1), TuningBudget(3, 2, 1, 1)])
+@pytest.mark.parametrize("best", [2.0, 0.005])
+def test_small_budgets_widen_a_range_too(
+    budget: TuningBudget, best: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best rate is far beyond those that are tried first: two more are, in pairs with the last one."""
+    arm = Arm("add-one", "dropout", (BASELINE.with_trick(CATALOGUE, "dropout"),))
+
+    def tuned(steps: int) -> list[Point]:
+        monkeypatch.setattr(tuning, "STEPS_OUTWARDS", steps)
+        world = World({"dropout": best}, noise=1e-6)
+        return tune([arm], {arm.name: ""}, CATALOGUE, budget, {arm.name: range(100)}, world)[arm.name]
+
+    before, after = tuned(0), tuned(2)
+    last = chosen_of(before)
+    assert at_edge(before, last)
+    new = [point for point in after if point.rate not in {one.rate for one in before}]
+    assert len(new) == 2
+    assert all(point.by_seed.keys() == last.by_seed.keys() for point in new)
+    assert chosen_of(after) is new[-1]
+    assert abs(log10(new[-1].rate / best)) < abs(log10(last.rate / best)) - 0.5
+
+
 @pytest.mark.parametrize("first", [1, 3, 4, 5, 7, 9, 12, 21])
-def test_an_arms_first_runs_are_used_and_not_exceeded(first: int) -> None:
+def test_an_arms_first_runs_are_used_and_not_exceeded(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "STEPS_OUTWARDS", 0)
     for arm in arms().arms:
         world = World({"momentum": 0.1, "adamw": 0.001})
         names = {arm.name: ""}

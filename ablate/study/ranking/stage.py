@@ -44,7 +44,8 @@ def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     stage = TunedStage(session, winner, baseline, candidates)
     fact = declare(stage)
     budget = RankBudget.from_json(fact["budget"])
-    session.progress.say(design_line(budget, len(stage.every), session.workers))
+    if not fact["complete"]:
+        session.progress.say(design_line(budget, len(stage.every), session.workers))
     with one_blas_thread():
         tuned = tune_arms(stage, budget, fact)
         budget, tuned = enlarge_tuning(stage, budget, tuned, fact)

@@ -5,7 +5,7 @@ References are tuned first, and more thoroughly than the arms: an error there wo
 around a recipe's own rate; an arm's over rates around its reference's best one, at which its other settings are tried too. A
 curve through all runs (`rate_curve`) tells where the top may be; the points there are run on fresh seeds, and so on, until
 the best of the points that were tried loses too little to matter to the unknown best one. Rates beyond those that
-were tried are candidates too, so that a range is widened where the best rate is at its edge.
+were tried are candidates too, and where the best rate is still the last that was tried, up to two more are (`widened`).
 An arm is run at its reference's rate unless the curve says that another is clearly better: arms that differ from
 the reference in nothing are then compared with it at one rate, and a placebo is not called harmful because tuning gave it
 another. Most arms are decided by the first pairs of the race, whatever their tuning leaves open; those that are not get further
@@ -38,6 +38,7 @@ from ablate.study.ranking.tuning_points import (
     TuningBudget,
     chosen_of,
     even,
+    outwards,
     points_of,
     reference_tuning,
     repeats_of,
@@ -49,6 +50,8 @@ FURTHER_ROUNDS, FURTHER_TIMES = 3, 12
 """Rounds that an arm gets at most each time that it is tuned further, and how often that may be."""
 LEAST_ROUNDS = 2
 """Rounds that a reference gets at least: they tell the scatter of runs and of seeds."""
+STEPS_OUTWARDS = 2
+"""Further rates that are tried where the best one is the lowest or the highest that was tried, at most."""
 Tuned = dict[str, list[Point]]
 """Arm -> its points."""
 
@@ -140,12 +143,13 @@ class _Tuner:
             tried |= yield from self.without_copies(real, tuned[reference], anchor.rate)
         seen = {name: anchor.for_arm(arm, self.catalogue) for name, arm in rest.items()}
         settled = yield from self.settle(rest, tried, budget, seen)
-        return {**tuned, **settled}
+        return {**tuned, **(yield from self.widened(settled, seen))}
 
     def reference(self, reference: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
         """The points of a reference, tuned more thoroughly than arms are."""
         tried = yield from self.first(reference, scale, budget)
         tuned = yield from self.settle(reference, tried, budget, {}, LEAST_ROUNDS)
+        tuned = yield from self.widened(tuned, {})
         return (yield from self.leading(tuned))
 
     def first(self, arms: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
@@ -229,6 +233,30 @@ class _Tuner:
                     if not is_settled(points[name], anchors[name], curves[name], self.margin, self.share)
                 ]
         return {name: sorted(own, key=lambda point: not point.final) for name, own in points.items()}
+
+    def widened(self, tuned: Tuned, anchors: Mapping[str, Anchor]) -> Rounds[Tuned]:
+        """All points, with those of the next rates outwards where the chosen rate is the last that was tried: each on the seeds of the
+        chosen point, so that the two are compared in pairs. (Rounds look beyond the rates that were tried; small budgets have few or none.)"""
+        for _ in range(STEPS_OUTWARDS):
+            last = {name: chosen_of(points) for name, points in tuned.items()}
+            asked: dict[str, list[Point]] = {}
+            for name, chosen in last.items():
+                rate = outwards(tuned[name], chosen)
+                if rate is not None and chosen.runs:
+                    asked[name] = [Point(with_rate(chosen.recipe, self.catalogue, rate), rate)]
+            if not asked:
+                break
+            places = {name: (*range(len(last[name].scores)), *last[name].seeds) for name in asked}
+            runs = yield from self._run(
+                asked, {name: [self.seeds[name][place] for place in places[name]] for name in asked}
+            )
+            for name, (point,) in asked.items():
+                ((*scores,),) = runs[name]
+                first, seeds = len(last[name].scores), last[name].seeds
+                new = replace(point, scores=tuple(scores[:first]), final=tuple(scores[first:]), seeds=seeds)
+                points, anchor = [*tuned[name], new], anchors.get(name, Anchor())
+                tuned = {**tuned, name: chosen_among(points, anchor, anchor.curve_of(points))}
+        return tuned
 
     def _tried(
         self, points: Mapping[str, Sequence[Point]], repeats: Mapping[str, int]
