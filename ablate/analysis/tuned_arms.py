@@ -38,7 +38,8 @@ def compared(row: Mapping[str, Any]) -> str:
     )
     if row["trick"] == PLACEBO:
         return "the reference against itself, on other seeds"
-    rates = ("", "") if with_rate == without_rate or with_rate is None else (f" at rate {with_rate:g}", f" at rate {without_rate:g}")  # fmt: skip
+    shown = with_rate != without_rate and None not in (with_rate, without_rate)
+    rates = (f" at rate {with_rate:g}", f" at rate {without_rate:g}") if shown else ("", "")
     setting = row["settings"] or "on"
     return f"{setting}{rates[0]} against {row['against'] or WITHOUT_IT}{rates[1]}"
 

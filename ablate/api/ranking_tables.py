@@ -91,7 +91,11 @@ def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
             table.add_column(name, justify=justify, no_wrap=name in ("trick", "effect"))  # type: ignore[arg-type]
     for row, star in zip(rows, held, strict=True):
         cell = row.cells[place]
-        numbers = ("–", "", "no arm") if cell.why else (cell.effect, cell.interval, SHORT.get(cell.verdict, cell.verdict))
+        numbers = (
+            ("–", "", "no arm")
+            if cell.why
+            else (cell.effect, cell.interval, SHORT.get(cell.verdict, cell.verdict))
+        )
         cells = [escape(cell.against or "off")] * levels + [escape(text) for text in numbers]
         table.add_row(escape(row.name) + "*" * star, *cells)
     return table

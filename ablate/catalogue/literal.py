@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ablate.records.arguments import check_names
+from ablate.records.arguments import check_names, check_types
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 
@@ -59,9 +59,13 @@ def _value(node: ast.expr) -> Any:
     """The value of a literal expression; records, tuples, numbers, text, names `inf`; nothing else."""
     match node:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in RECORDS:
+            record = RECORDS[name]
+            known = [field.name for field in fields(record)]
             named = {keyword.arg: _value(keyword.value) for keyword in keywords if keyword.arg}
-            check_names(named, [field.name for field in fields(RECORDS[name])])
-            return RECORDS[name](*[_value(arg) for arg in args], **named)
+            check_names(named, known)
+            values = [_value(arg) for arg in args]
+            check_types(record, dict(zip(known, values, strict=False)) | named)
+            return record(*values, **named)
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return tuple(_value(item) for item in items)
         case ast.Name(id="inf"):

@@ -19,9 +19,9 @@ from ablate.records.forms import RECIPE, SCALAR, Each, Either, Like, maybe, mism
 NUMBER = maybe(float)
 BUDGET = Like(r"(\d+(\.\d+)? *[a-z]+)?")
 LEVELS = Each(str)
-INTERVAL = {"effect": float, "low": float, "high": float, "pairs?": int}
+INTERVAL = {"effect": float, "low": float, "high": float, "pairs": int}
 PLACE = {"levels": LEVELS, "seed": int, "block": int, "wave": int}
-FACTOR = {"name": str, "levels": [str], "role": str, "parent?": str}
+FACTOR = {"name": str, "levels": [str], "role": str, "parent?": maybe(str)}
 DESIGN = {"version": int, "kind": str, "note?": str, "factors": [FACTOR], "rows": [PLACE]}
 ROWS_OF_ARRAY = [{"identity": str, **PLACE}]
 EFFECT = {
@@ -56,16 +56,16 @@ TUNED = {
     "races?": [{"estimand": str, "scored?": str, "family?": int, "sigma?": float}],
     "budget": {
         "tuning": dict.fromkeys(("first", "finalists", "repeats", "rounds"), int), "racing": {"pairs": [int], "alpha": float, "levels": [float]}, "runs": int, "asked": BUDGET,
-        "seconds?": float, "seconds_per_run": NUMBER,
+        "seconds?": NUMBER, "seconds_per_run": NUMBER,
     },
-    "lean?": {"removed": [str], "added?": [str], "recipe": RECIPE}, "ladder?": LADDER, "tuning_spent?": Each(float),
-    "recommended?": {"recipe": RECIPE, "is_baseline": bool, "gain?": INTERVAL}, "fit?": {"asked": BUDGET, **FIT},
+    "lean?": {"removed": [str], "added?": [str], "recipe": RECIPE}, "ladder?": maybe(LADDER), "tuning_spent?": Each(float),
+    "recommended?": {"recipe": RECIPE, "is_baseline": bool, "gain?": maybe(INTERVAL)}, "fit?": {"asked": BUDGET, **FIT},
     "late?": {"asked": BUDGET, "tricks": [str]},
 }  # fmt: skip
 ARRAY = {
-    "kind?": str, "rows?": ROWS_OF_ARRAY, "design?": DESIGN, "margin?": float, "margin_source?": str, "alpha?": float, "looks?": int,
-    "waves?": int, "left_out?": Each(str), "around?": RECIPE, "shipped?": LEVELS, "collapse?": float, "seeds?": [[int]],
-    "apart?": {"rows?": ROWS_OF_ARRAY, "design?": DESIGN, "shipped?": LEVELS}, "retune?": Each(object), "pilot?": Each(object),
+    "kind?": str, "rows?": ROWS_OF_ARRAY, "design?": DESIGN, "margin?": NUMBER, "margin_source?": str, "alpha?": float, "looks?": int,
+    "waves?": int, "left_out?": Each(str), "around?": RECIPE, "shipped?": LEVELS, "collapse?": NUMBER, "seeds?": [[int]],
+    "apart?": {"rows?": ROWS_OF_ARRAY, "design?": DESIGN, "shipped?": LEVELS}, "retune?": maybe(Each(object)), "pilot?": maybe(Each(object)),
     "meaning?": Each(Each(RECIPE)), "recommended?": {"recipe": RECIPE},
 }  # fmt: skip
 FORMS: dict[str, Any] = {
@@ -93,7 +93,7 @@ FORMS: dict[str, Any] = {
     "budget": {"asked": str, "rank": str, "later?": float, "fit?": FIT, "late?": [str], "add_one_only?": [str]},
     "lr-find": {
         "steps?": [{"step": int, "name": str, "verdict": str, "figures": FIGURES, "findings": [{"code?": str, "message": str, "advice?": str, "where?": str}]}],
-        "task?": str, "device?": str, "optimizer?": str, "complete?": bool, "learning_rate?": float, "weight_decay?": float,
+        "task?": str, "device?": str, "optimizer?": str, "complete?": bool, "learning_rate?": NUMBER, "weight_decay?": NUMBER,
     },
     "search": {
         "trials?": int, "done?": int, "sampler?": str, "pruner?": str, "generation?": int, "lanes?": int, "groups?": int,
@@ -104,7 +104,7 @@ FORMS: dict[str, Any] = {
     },
     "rank": Either((TUNED, ARRAY)),
     "confirm": {"arms?": Each(RECIPE), "seeds?": [int]},
-    "costs": [{"trick": str, **{f"{name}?": float for name in ("ms_per_step", "time_ratio", "memory_ratio", "inference_ratio", "n")}}],
+    "costs": [{"trick": str, **{f"{name}?": NUMBER for name in ("ms_per_step", "time_ratio", "memory_ratio", "inference_ratio", "n")}}],
     "tricks": [Either(({"optimizer": str}, {"path": str, "source": str, "sha256?": str}))],
 }  # fmt: skip
 
@@ -132,6 +132,8 @@ def _difference(key: str, text: str) -> str:
         return ""
     value = decode(text)
     if key == "rank":
-        form = TUNED if isinstance(value, dict) and value.get("kind") == "tuned" else ARRAY
+        form = ARRAY
+        if isinstance(value, dict) and value.get("kind") == "tuned":
+            form = TUNED | {"margin": float} if value.get("rows") else TUNED
     # A fact that was put as null or as an empty table is one that says nothing.
     return "" if value is None or value == {} else mismatch(value, form, key)

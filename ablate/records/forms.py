@@ -1,7 +1,7 @@
 """The form of a plain document (from JSON): a value that may come from anybody is compared with it before it is used.
 
 A form is a type (`float` also takes whole numbers, `int` no truth value and 64 bits at most, `object` anything), a list of one form
-(each item), a dictionary of forms by key (`"name?"` may be missing, null or, of a table, empty; further keys are left alone), `Each(form)`
+(each item), a dictionary of forms by key (`"name?"` may be missing or, of a table, empty; further keys are left alone), `Each(form)`
 (each value of a mapping), `Like(pattern)` (a text), or `Either(forms)`.
 """
 
@@ -87,7 +87,7 @@ def _of_keys(value: Any, form: dict[str, Any], where: str) -> str:
     for key, inner in form.items():
         name = key.removesuffix("?")
         found = value.get(name)
-        if name != key and (found is None or (found == {} and isinstance(inner, dict))):
+        if name != key and (name not in value or (found == {} and isinstance(inner, dict))):
             continue
         if name not in value:
             return f"{where}.{name} is missing"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,7 +117,8 @@ def seen(content: bytes, file: Path, parser: Parser) -> str:
     except AblateError as error:
         return "more than one line" if "\n" in str(error) else ""
     except Exception as error:  # noqa: BLE001 - whatever else is raised breaks the promise, and is reported
-        return f"{type(error).__name__}: {error}"
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.chaos import damage, kills, parsers, pauses, signals
+from bench.chaos import damage, kills, load, parsers, pauses, signals
 from bench.chaos.promise import Promise, tests
 
 PROMISES = (
@@ -28,6 +28,7 @@ PROMISES = (
             tests("tests/ledger/test_ledger_lock.py", "tests/cli/test_cli_simultaneous.py", "-m", "chaos or not chaos")),
     Promise("R10", "the same ledger gives the same bytes", 1,
             tests("tests/ledger/test_ledger_export.py", "tests/report/test_report_build.py")),
+    Promise("L", "100,000 runs and a table of 200,000 rows in time", 100_000, load.check),
     Promise("S1", "bad input is one line with a hint", 1, tests(
         "tests/cli/test_cli_bad_input.py", "tests/cli/test_cli_wrong_tasks.py", "tests/cli/test_cli_stumbles.py",
         "tests/records/test_records_study.py", "tests/ranking/test_csv_reader.py", "tests/ranking/test_table_states.py",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos import count, damage, parsers, promise, signals
+from bench.chaos import count, damage, load, parsers, promise, signals
 from bench.chaos.__main__ import line_of, reasons
 from bench.chaos.moments import SENT
 from bench.chaos.promise import Check, Tally
@@ -108,6 +108,23 @@ def test_signals_are_drawn_within_the_commands_moments_and_counted_if_sent(
     tally = Tally()
     signals.check(tmp_path / "more", 3, 0, tally)
     assert tally.failed == ["only 0 of 3 signals were sent"]
+
+
+def test_load_is_within_its_limits_and_what_exceeds_them_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tally = Tally()
+    load.check(tmp_path, 3000, 0, tally)
+    assert (tally.count, tally.failed) == (4, [])
+    (tmp_path / "again").mkdir()
+    monkeypatch.setattr(load, "REPORT", load.Limits(10, page=0.001))
+    monkeypatch.setattr(load, "RESUMED", load.Limits(3, memory=0.001))
+    monkeypatch.setattr(load, "TABLE", load.Limits(0.001))
+    told = Tally()
+    load.check(tmp_path / "again", 50, 0, told)
+    assert [line.partition(":")[0] for line in told.failed] == [
+        "report of 50 runs", "report of 50 trials", "resuming 50 runs", "ranking a table of 100 rows",
+    ]  # fmt: skip
 
 
 def test_runs_of_a_driver_that_gave_up_may_be_replaced_and_must_be_in_the_end(

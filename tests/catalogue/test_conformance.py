@@ -174,6 +174,27 @@ def test_records_are_read_without_running_the_file(tmp_path: Path):
         literal.read(file)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("parameters", "(1,)", r"parameters is '\(1,\)', not tuple\[Parameter, ...\]"),
+        ("parameters", "0.5", r"not tuple\[Parameter, ...\]"),
+        ("claims", "('better',)", r"not tuple\[Claim, ...\]"),
+        ("lane", "1", "lane is '1', not bool"),
+        ("slot", "True", r"slot is 'True', not str \| None"),
+        ("seam", "'model '", r"not Literal\['data'"),
+    ],
+)
+def test_a_value_of_another_type_is_one_line_of_a_record(field: str, value: str, told: str, tmp_path: Path):
+    values = {"name": "'x'", "title": "'x'", "seam": "'model'", "claims": "()"} | {field: value}
+    file = tmp_path / "x.py"
+    file.write_text(
+        f"\nTRICK = Trick({', '.join(f'{k}={v}' for k, v in values.items())})\n", encoding="utf-8"
+    )
+    with pytest.raises(InputError, match=told):
+        literal.read(file)
+
+
 def test_only_ports_of_the_seam_data_have_draws():
     """As docs/architecture.md and the file of `ablate new trick` say; an objective has those of its batch."""
     catalogue = registry()

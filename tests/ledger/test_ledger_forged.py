@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ablate.analysis.tuned_arms import compared
 from ablate.ledger.codec import encode
 from ablate.ledger.contents import contents
 from ablate.ledger.facts import FORMS, documents
@@ -68,6 +69,9 @@ FORGED = {
     "another verdict": (lambda f: f["rank"]["rows"][0].update(verdict="heals"), r"rows\[0\]\.verdict is 'heals'"),
     "a budget of nonsense": (lambda f: f["budget"].update(rank=3), r"budget\.rank is a whole number, not text"),
     "a trick's path": (lambda f: f["tricks"][0].update(optimizer=3), r"tricks\[0\]"),
+    "rows without a margin": (lambda f: f["rank"].update(margin=None), "rank.margin is null, not a number"),
+    "nothing spent": (lambda f: f["rank"].update(spent=None), "rank.spent is null, not a table"),
+    "a gain without pairs": (lambda f: f["rank"]["recommended"]["gain"].pop("pairs"), "gain"),
     "a large number": (lambda f: f["study"].update(epochs=10**30), "has more than 64 bits"),
 }  # fmt: skip
 
@@ -88,11 +92,17 @@ def test_a_ranking_without_its_baseline_s_tuning_is_one_line():
         gather(of(facts), [])
 
 
+def test_a_rate_on_one_side_alone_is_not_shown():
+    row = FACTS["rank"]["rows"][2]
+    assert "at rate 0.1 against" in compared(row)
+    assert "at rate" not in compared({**row, "reference_rate": None})
+    assert "at rate" not in compared({**row, "rate": None})
+
+
 def test_forms():
     form = {"a": int, "b?": [float], "c?": Each(maybe(str)), "d?": Like("x+"), "e?": Either((bool, [str]))}
     for right in (
         {"a": 1},
-        {"a": 1, "b": None},
         {"a": 1, "b": [1, 0.5], "z": 3},
         {"a": 1, "c": {"x": None, "y": "z"}, "d": "xx", "e": True},
     ):
@@ -100,6 +110,7 @@ def test_forms():
     for wrong, told in (
         ({}, "it.a is missing"), ({"a": True}, "it.a is true or false, not a whole number"), ({"a": 1.0}, "it.a is a number, not a whole number"),
         ({"a": 1, "b": [1, "x"]}, "it.b[1] is text, not a number"), ({"a": 1, "b": {}}, "it.b is a table, not a list"),
+        ({"a": 1, "b": None}, "it.b is null, not a list"),
         ({"a": 1, "c": {"x": 1}}, "it.c.x is a whole number, not text"), ({"a": 1, "d": "xy"}, "it.d is 'xy'"),
         ({"a": 1, "e": 3}, "it.e is a whole number, not a list"), ([], "it is a list, not a table"),
     ):  # fmt: skip

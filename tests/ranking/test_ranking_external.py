@@ -10,6 +10,7 @@ import pytest
 
 from ablate.ranking.designs.design import Factor
 from ablate.ranking.designs.screening import screening
+from ablate.ranking.tables import prepare
 from ablate.ranking.tables.external import analyse_table
 from ablate.records.errors import InputError
 
@@ -68,6 +69,17 @@ def test_a_trackers_export() -> None:
         "1 pruned or unfinished",
     ):
         assert part in told
+
+
+def test_more_seeds_than_a_fit_holds_count_as_independent_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 1,000 seeds in 200,000 runs took 8 GiB."""
+    names = ["mixup", "optimizer"]
+    blocked = analyse_table(export(), names, "val_acc", "higher", seed="seed")
+    monkeypatch.setattr(prepare, "LARGEST_FIT", len(export()) * 6**2 - 1)
+    found = analyse_table(export(), names, "val_acc", "higher", seed="seed")
+    assert any("6 seeds are too many to be blocks of 120 runs" in line for line in found.warnings)
+    assert found.df == blocked.df + 5
+    assert found.table["effect"].to_numpy() == pytest.approx(blocked.table["effect"].to_numpy(), abs=0.005)
 
 
 def test_a_balanced_design_of_ours_comes_out_as_in_the_array() -> None:
