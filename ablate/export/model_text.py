@@ -18,14 +18,14 @@ from ablate.records.run import Run
 from ablate.surgery.attention_dropout import CountedAttention
 from ablate.surgery.layers import Site
 from ablate.surgery.net import Net
-from ablate.surgery.rewrite import DROPPED, FUNCTION, GATE
+from ablate.surgery.rewrite import DROPOUT, DROPPED, FUNCTION, GATE
 from ablate.surgery.switch import Switch
 
 PLAIN = "ablate.export.plain"
 INIT = "initialization"
 
 
-ADDED = (GATE, DROPPED, FUNCTION)
+ADDED = (GATE, DROPPED, FUNCTION, DROPOUT)
 
 
 @dataclass

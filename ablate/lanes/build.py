@@ -15,6 +15,8 @@ from ablate.records.trick import Value
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.surgery.encoder_layers import with_activation_layers
+from ablate.surgery.functional_dropouts import with_dropout_layers
+from ablate.surgery.functional_norms import make_norm_layers
 from ablate.surgery.net import Net, open_net
 from ablate.surgery.observe import Observed
 from ablate.surgery.untouched import advised
@@ -49,8 +51,15 @@ def build_module(factory: Callable[[], nn.Module], seed: int, example: Tensor) -
             raise InputError(
                 f"the model's parameters() leaves out '{name}'", hint="freeze it with requires_grad_(False)"
             )
-    with_activation_layers(module)
+    with_layers(module)
     return module
+
+
+def with_layers(module: nn.Module) -> None:
+    """Let `module` call layers where torch's code or the user's calls functions that tricks act on, in place."""
+    with_activation_layers(module)
+    with_dropout_layers(module)
+    make_norm_layers(module)
 
 
 def build_net(

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ablate.lanes.build import with_layers
 from ablate.protocol.output_causes import softmax_over_batch
 from ablate.protocol.steps import Finding
 from ablate.records.words import noun, verb
@@ -148,7 +149,8 @@ def frozen_findings(first: nn.Module, second: nn.Module) -> list[Finding]:
 
 
 def dropout_layers(model: nn.Module) -> list[nn.modules.dropout._DropoutNd]:
-    """The model's dropout layers."""
+    """The model's dropout layers, those in place of functions among them (`with_layers`, in place)."""
+    with_layers(model)
     return [layer for layer in model.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)]
 
 

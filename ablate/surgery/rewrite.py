@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import getattr_static
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from ablate.surgery.torch_layers import is_hooked
 
-GATE, DROPPED, FUNCTION = "residual_", "dropped_branch_", "activation_function_"
+GATE, DROPPED, FUNCTION, DROPOUT = "residual_", "dropped_branch_", "activation_function_", "dropout_function_"
 """Beginnings of the names of the layers that surgery adds to a block whose `forward` it rewrites."""
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
 """What a `forward` may raise when it is called with an fx proxy: fx's TraceError is a ValueError."""
@@ -74,8 +74,28 @@ def _in_custom_function() -> bool:
     return False
 
 
-def graph_of(block: nn.Module) -> fx.Graph | None:
-    """What `forward` does, the same in training and evaluation. None if tracing fails, or if `forward` changes the block or its tensors."""
+def calls_any(block: nn.Module, functions: Collection[str]) -> bool:
+    """Whether a method that is not torch's, of the class of `block`, names one of `functions`: if not, it need not be traced for them."""
+    own = (kind for kind in type(block).__mro__ if not kind.__module__.startswith("torch."))
+    codes = (getattr(method, "__code__", None) for kind in own for method in vars(kind).values())
+    return any(not set(functions).isdisjoint(_names_in(code)) for code in codes if code is not None)
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """The names that a code object and the functions within it use."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def graph_of(
+    block: nn.Module, ignored: Callable[..., None] = lambda graph, *, training: None
+) -> fx.Graph | None:
+    """What `forward` does, the same in training and evaluation. None if tracing fails, or if `forward` changes the block or its tensors.
+
+    `ignored(graph, training=…)` takes out of the trace of one mode what may differ between them.
+    """
     if type(block).__module__.startswith("torch.") or is_hooked(block):
         return None
     mode, codes, graph = block.training, set(), None
@@ -84,6 +104,7 @@ def graph_of(block: nn.Module) -> fx.Graph | None:
             for training in (True, False):
                 block.training = training
                 graph = StrictTracer().trace(block)
+                ignored(graph, training=training)
                 codes.add(graph.python_code("self").src)
         except UNTRACEABLE:
             return None

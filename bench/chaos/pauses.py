@@ -24,13 +24,15 @@ LONGEST = 10.0
 
 
 def paused(
-    folder: Path, after: float, draw: random.Random, acknowledged: set[str]
+    folder: Path, recorded: int, draw: random.Random, acknowledged: set[str]
 ) -> tuple[bool, int | None]:
-    """Run the study in `folder` with one pause of a worker; (whether one was there to be paused, the driver's exit code)."""
+    """Run the study in `folder` with one pause of a worker, soon after `recorded` runs are recorded (a moment in time would mostly meet a study without
+    workers); (whether one was there to be paused, the driver's exit code)."""
     process, pipe = start(folder, "processes", report=False)
     assert process.pid is not None
     clock = Clock(process.pid, wall=True)
-    listen(pipe, clock, after, acknowledged)
+    stage = listen(pipe, clock, float("inf"), acknowledged, recorded=recorded)
+    listen(pipe, clock, clock.seconds() + draw.uniform(0, 0.1), acknowledged, stage=stage)
     found = workers_of(process.pid)
     if found:
         chosen = draw.choice(found)
@@ -48,14 +50,14 @@ def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
     """`count` studies, each with one pause."""
     draw = random.Random(seed)
     warm_up()
-    reference, span = uninterrupted(folder / "uninterrupted", "processes", report=False)
+    reference, _ = uninterrupted(folder / "uninterrupted", "processes", report=False)
     expected = timeless(reference)
     for turn in range(2 * count):
         if tally.late or tally.count >= count:
             return
         place, acknowledged = folder / f"study-{turn}", set[str]()
         ledger = study_in(place)
-        there, code = paused(place, draw.random() * span, draw, acknowledged)
+        there, code = paused(place, draw.randrange(len(expected)), draw, acknowledged)
         seen = Count()
         ours = timeless(seen.check(ledger, [], acknowledged, ended=True))
         if code != 0 or not seen.clean or ours != expected:

@@ -215,6 +215,36 @@ def test_what_a_forward_does_itself_is_replaced(model, tricks, tmp_path):
     assert "def rewritten_forward_1(" in script.text or (model is Encoder and list(tricks) == ["activation"])
 
 
+class Dropped(nn.Module):
+    """Dropout functions in `forward`, of the model and of a block that it holds twice."""
+
+    def __init__(self, inner=True):
+        super().__init__()
+        self.first, self.head = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.blocks = nn.Sequential(*(Dropped(inner=False) for _ in range(2))) if inner else nn.Identity()
+        self.back = nn.Linear(2, 5) if not inner else nn.Identity()
+
+    def forward(self, x):
+        h = nn.functional.dropout(torch.tanh(self.first(self.blocks(x))), 0.2, self.training)
+        return self.back(self.head(nn.functional.relu(h)))
+
+
+@pytest.mark.parametrize(
+    "tricks",
+    [
+        {},
+        {"dropout": {"p": 0.4}},
+        {"remove_dropout": {}, "activation": {"kind": "gelu"}},
+        {"weight_norm": {}},
+    ],
+    ids=lambda tricks: " ".join(tricks) or "as it is",
+)
+def test_dropout_that_a_forward_calls(tricks, tmp_path):
+    script = check_same(task(Dropped), {"adamw": {"lr": 0.01}, **tricks}, tmp_path)
+    assert "def rewritten_forward_1(" in script.text
+    assert "from ablate" not in script.text
+
+
 def test_tokens_with_some_that_do_not_count(tmp_path):
     tags = torch.where(TOKENS % 4 == 3, -100, TOKENS % 3)
     own = task(

@@ -6,7 +6,6 @@ from math import inf, log, nan
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from protocol_cases import (
     baseline_of,
     changed,
@@ -182,7 +181,7 @@ class Dropping(nn.Module):
         self.body = mlp()
 
     def forward(self, x):
-        return self.body(F.dropout(x, 0.1, self.training))
+        return self.body(x * torch.bernoulli(torch.full_like(x, 0.9)) if self.training else x)
 
 
 def test_a_model_that_trains_alone_passes_too(monkeypatch):

@@ -96,7 +96,7 @@ class Functional(nn.Module):
         self.first, self.norm, self.head = nn.Linear(8, 6), HandNorm(6), nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.dropout(F.relu(self.norm(self.first(x))), 0.2, self.training))
+        return self.head(F.dropout(F.relu(self.norm(self.first(x))), 0.2 if self.training else 0.0))
 
 
 class HandNorm(nn.Module):

@@ -13,7 +13,7 @@ in the convolutional networks of the 2014 paper.
 
 A model that has `nn.Dropout` layers keeps them where they are and gets these probabilities in them (and in
 torch's attention, where that drops), instead of further masks: there p = 0 takes its dropout out. Dropout that is out of
-reach (`F.dropout`) or of another kind (`nn.Dropout2d`) is left alone, and no mask is added to it.
+reach (`F.dropout(x, p)`, which drops in evaluation too) or of another kind (`nn.Dropout2d`) is left alone, and no mask is added to it.
 Lineage: Hinton et al. 2012 (arXiv 1207.0580); Srivastava et al. 2014 (JMLR 15, section 4).
 """
 

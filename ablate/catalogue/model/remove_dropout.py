@@ -3,8 +3,8 @@
     y = x    in training and evaluation, in place of y = x · m / (1 − p)
 
 Shapes: x, y, m are one lane's activations `[B, …]`. All of torch's dropout layers are meant (of units, of channels,
-alpha dropout), and the dropout of torch's attention layers. A function that the model calls (`F.dropout`) cannot be
-removed.
+alpha dropout), dropout functions that a `forward` calls in training alone (`F.dropout(x, p, self.training)`), and the dropout of torch's attention layers.
+A function that drops in evaluation too cannot be removed.
 Lineage: the model of Srivastava et al. 2014 (JMLR 15) without their method.
 """
 
