@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 
 from ablate.analysis.tuned_arms import counts
 from ablate.ledger.store import Ledger
+from ablate.records.designs import ADD_ONE
 from ablate.records.trick import PLACEBO
 from ablate.study.environment import environment
 
@@ -102,6 +104,35 @@ def by_trick(documents: dict[int, dict[str, Any]]) -> list[list[object]]:
     return rows
 
 
+AGREEMENT = ("task", "pairs of rows", "opposite", "equal", "equal by the margin", "of those that differ, both effects within the margin")  # fmt: skip
+
+
+def agreement(task: str, documents: dict[int, dict[str, Any]]) -> list[object]:
+    """How far verdicts on the baseline, which all seeds share, agree: pairs of two seeds' rows of one trick, where both are decided.
+
+    Equal: both help, both hurt, or neither does. By the margin: the same of worth having (the verdict without "a little"), not, and harmful.
+    """
+    rows: dict[str, list[tuple[dict[str, Any], float]]] = {}
+    for document in documents.values():
+        for row in real_rows(document):
+            if row["estimand"] == ADD_ONE and row["verdict"] != "undecided":
+                rows.setdefault(row["trick"], []).append((row, document["rank"]["margin"]))
+    pairs = [pair for own in rows.values() for pair in combinations(own, 2)]
+    directions = [tuple(row["verdict"].split()[0] for row, _ in pair) for pair in pairs]
+    actions = [tuple(row["verdict"] if row["verdict"] in ("helps", "hurts") else "" for row, _ in pair) for pair in pairs]  # fmt: skip
+    differ = [pair for pair, (one, other) in zip(pairs, directions, strict=True) if one != other]
+    small = sum(all(abs(row["effect"]) < margin for row, margin in pair) for pair in differ)
+    return [
+        Path(task).stem, len(pairs), sum(set(pair) == {"helps", "hurts"} for pair in directions),
+        _share(sum(one == other for one, other in directions), len(pairs)),
+        _share(sum(one == other for one, other in actions), len(pairs)), f"{small} of {len(differ)}",
+    ]  # fmt: skip
+
+
+def _share(number: int, of: int) -> str:
+    return f"{number} ({number / of:.0%})" if of else "–"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tasks", default=",".join(TASKS), help="task names or files, by commas")
@@ -134,6 +165,7 @@ def main() -> None:
     print(
         table(header, [summary(task, seed, one) for task, own in found.items() for seed, one in own.items()])
     )
+    print("\n" + table(AGREEMENT, [agreement(task, own) for task, own in found.items()]))
     for task, own in found.items():
         print(
             f"\n{Path(task).stem}: effect and verdict by seed (+ helps, (+) a little, 0 no measurable effect, ? undecided)\n"

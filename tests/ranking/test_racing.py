@@ -274,6 +274,23 @@ def test_what_tuning_leaves_open_widens_the_interval_and_more_pairs_do_not_narro
     assert more_pairs(far_off, RACING.levels[-1], 3, MARGIN) is None
 
 
+def test_equal_scores_at_one_rate_are_no_proof_that_an_arm_computes_the_same() -> None:
+    """Another rate may be the arm's best; only an arm that computes the same at every rate has no error of tuning."""
+    arms, reference = made({"x": 0.0, "y": 0.0, "z": 0.0})
+    arms["x"] = dict(reference)
+    open_, copied, plain = (
+        replay(arms, reference, SEEDS, {}, RACING, MARGIN, **more).rows["x"]
+        for more in ({"tuning_se": {"x": 0.1}}, {"tuning_se": {"x": 0.1}, "copies": ["x"]}, {})
+    )
+    assert (open_.effect, open_.se, open_.same) == (0.0, 0.1, False)
+    assert open_.high == -open_.low == pytest.approx(1.96 * 0.1, rel=1e-3)
+    assert open_.verdict == "no measurable effect"
+    for row in (copied, plain):
+        assert (row.low, row.high, row.same, row.verdict) == (0.0, 0.0, True, "no measurable effect")
+    far_off = replay(arms, reference, SEEDS, {}, RACING, MARGIN, tuning_se={"x": 5.0}).rows["x"]
+    assert far_off.verdict == "undecided"
+
+
 def test_an_arm_that_no_pairs_would_decide_is_run_no_further() -> None:
     arms, reference = made({"x": 0.0, "y": -0.2, "z": 0.0})
     off = {"x": 5.0}

@@ -6,7 +6,7 @@ do not change it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -30,7 +30,7 @@ from ablate.ranking.verdicts.sequential import (
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
-MOST_PAIRS = 10_000
+MOST_PAIRS, MOST_DF = 10_000, 1e6
 NONE, UNDECIDED = "no measurable effect", "undecided"
 MOVED, HOPE_FROM = 1.0, 18
 """An undecided arm is run further if the last look would decide it when its estimate moves until then by at most so many standard deviations of
@@ -50,7 +50,7 @@ def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
 class RaceRow:
     """One arm against its reference, more is better. `look`: where it was decided, or the last one (from 0).
 
-    `same`: equal to the reference on every seed. `tuning_se`: the part of `se` that more pairs do not reduce.
+    `same`: equal to the reference on every seed, and at every rate that was tried. `tuning_se`: the part of `se` that more pairs do not reduce.
     """
 
     arm: str
@@ -95,14 +95,16 @@ def replay(
     looks: int | None = None,
     tuning_se: Mapping[str, float] = MappingProxyType({}),
     stopped: Mapping[str, int] = MappingProxyType({}),
+    copies: Collection[str] = (),
 ) -> Race:
     """Go through the looks with the available values (seed -> score, more is better), as far as they reach.
 
     `seeds`: the common list; arms in `own_seeds` (placebos) have seeds of their own. `looks`: at most so many of them.
     `tuning_se`: arm -> standard deviation of the error of its effect because neither side is run at its very best rate. `stopped`: arm ->
-    looks after which it is run no further.
+    looks after which it is run no further. `copies`: arms that tuning found to compute what the reference does, so that their tuning has no error.
     """
     running = list(arms)
+    tuning_se = {name: 0.0 if name in copies else tuning_se.get(name, 0.0) for name in arms}
     rows: dict[str, RaceRow] = {}
     history: list[int] = []
     comparison: SharedComparison | None = None
@@ -180,12 +182,11 @@ def _rows_at_look(
     effect, se, df = (
         np.array([getattr(one, name) for one in effects], dtype=float) for name in ("effect", "se", "df")
     )
-    extra = np.array(
-        [0.0 if one.same else tuning_se.get(name, 0.0) for name, one in zip(undecided, effects, strict=True)]
-    )
+    extra = np.array([tuning_se[name] for name in undecided])
+    same = [one.same and not error for one, error in zip(effects, extra, strict=True)]
     total = np.hypot(se, extra)
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(extra > 0, df * (total / se) ** 4, df)
+        df = np.where(extra > 0, np.minimum(df * (total / se) ** 4, MOST_DF), df)
     se = total
     raw, halves = two_sided(effect, se, df), half_width(se, df, CONFIDENCE)
     adjusted = holm(np.concatenate([raw, np.ones(kept)]))[: len(raw)]
@@ -200,12 +201,12 @@ def _rows_at_look(
             high=one.effect + half,
             se=float(se[number]),
             df=float(df[number]),
-            p=1.0 if one.same else p,
-            p_adjusted=1.0 if one.same else float(adjusted[number]),
-            verdict=NONE if one.same else word(int(code[number]), one.effect, margin),
+            p=1.0 if same[number] else p,
+            p_adjusted=1.0 if same[number] else float(adjusted[number]),
+            verdict=NONE if same[number] else word(int(code[number]), one.effect, margin),
             pairs=one.pairs,
             look=look,
-            same=one.same,
+            same=same[number],
             tuning_se=float(extra[number]),
         )
     return rows

@@ -83,6 +83,7 @@ class Races:
                 margin,
                 tuning_se={name: chosen_of(self.tuned[name].points).loss for name in names},
                 stopped=self.stopped,
+                copies=[name for name in names if len(self.tuned[name].points) == 1],
             )
             for (estimand, final), names in self.members.items()
         }
