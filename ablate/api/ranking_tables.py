@@ -22,14 +22,14 @@ WIDE = 150
 
 
 def tables_of(data: ReportData, width: int = WIDE) -> list[Table]:
-    """The ranking as Rich tables: one with both references side by side, where `width` (of the terminal, in characters) is enough, else one for
+    """The ranking as Rich tables: one with all references side by side, where `width` (of the terminal, in characters) is enough, else one for
     each; or one for each estimand of an array."""
     from ablate.report.action import is_tuned_report
     from ablate.report.tuned_rows import references
 
     if not is_tuned_report(data):
         return ranking_tables(data.ranking)
-    if width >= WIDE or len(references(data)) < 2:
+    if width >= WIDE:
         return [tuned_table(data)]
     return [_narrow_table(data, name) for name in references(data)]
 

@@ -24,11 +24,14 @@ def fitted(data: ReportData) -> Mapping[str, Any]:
 
 
 def again(data: ReportData, **options: str | None) -> str:
-    """The command by which the study was run, all stages of it, with `options` in place of its own (None: without that one); one from its
-    name if that was no command."""
+    """The command by which the study was run, all stages of it, with `options` in place of its own (None: without that one). One from its
+    name if that was no such command: `ablate rank --around baseline` where the baseline is all that was ranked and there was no search."""
     words = _words(str(data.study.get("command", "")))
     if words[:2] != ["ablate", "study"]:
-        words = ["ablate", "study", *shlex.split(data.asked)]
+        design = data.design or {}
+        alone = data.search is None and design.get("around") is not None and design["around"] == design.get("baseline")  # fmt: skip
+        words = ["ablate", "rank" if alone else "study", *shlex.split(data.asked)]
+        words += ["--around", "baseline"] if alone else []
     replaced = {"--stages", *(f"--{name}" for name in options)}
     kept: list[str] = []
     skip = False

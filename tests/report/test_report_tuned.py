@@ -316,6 +316,23 @@ def test_what_is_no_command_is_replaced_by_one(command):
     assert again(fitted(command=command), budget="9m") == "ablate study digits --budget 9m"
 
 
+def test_a_baseline_that_was_ranked_without_a_search_is_ranked_again_alone():
+    data = tuned_data()
+    data = replace(data, search=None)
+    data.study["command"] = "ablate lr-find digits"
+    data.design["around"] = data.design["baseline"] = BASELINE
+    assert again(data, budget="900runs") == "ablate rank digits --around baseline --budget 900runs"
+    data.design["around"] = RECIPE
+    assert again(data, budget="9m") == "ablate study digits --budget 9m"
+
+
+def test_one_reference_has_a_narrow_table_too():
+    data = tuned_data()
+    data.design["effects"] = [row for row in data.design["effects"] if row["estimand"] == "add-one"]
+    (table,) = tables_of(data, 80)
+    assert [column.header for column in table.columns][-3:] == ["effect", "interval", "verdict"]
+
+
 def test_what_is_ranked_is_not_said_to_be_left_out():
     fit = {"trials": None, "left_out": {"mixup": "no time"}, "words": "", "every": 601.0, "asked": "4m"}
     data = tuned_data(fact(row("mixup", "add-one", 0.0, "helps"), fit=fit))
