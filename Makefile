@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help study test matrix lint docs coverage bench scale chaos validate claims mutate clean
+.PHONY: help study test matrix extras lint docs coverage bench scale chaos validate claims mutate clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -29,6 +29,10 @@ matrix: $(VENV)/.ready  ## run all tests with torch's kernels without vectors, t
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 	OMP_NUM_THREADS=8 $(BIN)/python -m pytest
+
+extras: $(VENV)/.ready  ## install the optional packages (MLflow, Weights & Biases, Parquet) and run the tests that need them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,mlflow,parquet,wandb]"
+	$(BIN)/python -m pytest -rs tests/export tests/tasks
 
 lint: $(VENV)/.ready  ## run ruff and mypy alone
 	$(BIN)/ruff check .
