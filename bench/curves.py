@@ -44,12 +44,12 @@ class Kind:
 
 def small(seed: int, noise: float) -> Data:
     """60 training examples, a share of whose labels is drawn anew."""
-    x, y, new, own = digits(seed)
+    x, y, new, new_y = digits(seed)
     x, y = x[:60], y[:60].clone()
     draw = generator(seed + 1)
     hit = torch.rand(60, generator=draw) < noise
     y[hit] = torch.randint(10, (int(hit.sum()),), generator=draw)
-    return x, y, new, own
+    return x, y, new, new_y
 
 
 def _alike(given: Data) -> Data:
@@ -81,17 +81,17 @@ def runs_of(kind: Kind) -> list[dict[str, Any]]:
     """The curves of `SEEDS` runs that differ in their seed."""
     catalogue = registry()
     recipe = Recipe.of(catalogue, kind.tricks)
-    found = []
+    records = []
     task = kind.task(0)
     context = TaskContext.of(task, catalogue, torch.device("cpu"))
     results = train(context, [Run(task.name, recipe, seed, task.epochs) for seed in range(SEEDS)])
     for seed, result in enumerate(results):
         curves = {name: [rounded(value) for value in values] for name, values in result.curves.items()}
-        found.append({
+        records.append({
             "kind": kind.name, "expected": list(kind.expected), "seed": seed, "outcome": str(result.outcome),
             "prior": rounded(PriorLosses.of(task).loss), "examples": len(task.validation), "curves": curves,
         })  # fmt: skip
-    return found
+    return records
 
 
 def rounded(value: float) -> float:

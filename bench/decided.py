@@ -94,12 +94,13 @@ def by_trick(documents: dict[int, dict[str, Any]]) -> list[list[object]]:
         for row in real_rows(document):
             cells.setdefault((row["trick"], row["estimand"]), {})[seed] = row
     rows: list[list[object]] = []
-    for (trick, estimand), own in sorted(cells.items()):
+    for (trick, estimand), by_seed in sorted(cells.items()):
         verdicts = [
-            f"{own[s]['effect']:+.4f} {SHORT[own[s]['verdict']]}" if s in own else "" for s in documents
+            f"{by_seed[s]['effect']:+.4f} {SHORT[by_seed[s]['verdict']]}" if s in by_seed else ""
+            for s in documents
         ]
-        runs = sum(row["runs"] for row in own.values())
-        seconds = sum(row["seconds"] for row in own.values())
+        runs = sum(row["runs"] for row in by_seed.values())
+        seconds = sum(row["seconds"] for row in by_seed.values())
         rows.append([trick, estimand, *verdicts, runs, f"{seconds:.1f}"])
     return rows
 
@@ -117,7 +118,7 @@ def agreement(task: str, documents: dict[int, dict[str, Any]]) -> list[object]:
         for row in real_rows(document):
             if row["estimand"] == ADD_ONE and row["verdict"] != "undecided":
                 rows.setdefault(row["trick"], []).append((row, document["rank"]["margin"]))
-    pairs = [pair for own in rows.values() for pair in combinations(own, 2)]
+    pairs = [pair for rows_of_trick in rows.values() for pair in combinations(rows_of_trick, 2)]
     directions = [tuple(row["verdict"].split()[0] for row, _ in pair) for pair in pairs]
     actions = [tuple(row["verdict"] if row["verdict"] in ("helps", "hurts") else "" for row, _ in pair) for pair in pairs]  # fmt: skip
     differ = [pair for pair, (one, other) in zip(pairs, directions, strict=True) if one != other]
@@ -146,10 +147,10 @@ def main() -> None:
     print(
         f"`{' '.join(['python -m bench.decided', *sys.argv[1:]])}`, {where['cpu']}, torch {where['torch']}\n"
     )
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+    studies: dict[str, dict[int, dict[str, Any]]] = {}
     for task in given.tasks.split(","):
         for seed in seeds:
-            found.setdefault(task, {})[seed] = study(task, seed, given.trials, given.folder)
+            studies.setdefault(task, {})[seed] = study(task, seed, given.trials, given.folder)
     header = (
         "task",
         "seed",
@@ -163,15 +164,21 @@ def main() -> None:
         "stages, s",
     )
     print(
-        table(header, [summary(task, seed, one) for task, own in found.items() for seed, one in own.items()])
+        table(
+            header,
+            [summary(task, seed, one) for task, by_seed in studies.items() for seed, one in by_seed.items()],
+        )
     )
-    print("\n" + table(AGREEMENT, [agreement(task, own) for task, own in found.items()]))
-    for task, own in found.items():
+    print("\n" + table(AGREEMENT, [agreement(task, by_seed) for task, by_seed in studies.items()]))
+    for task, by_seed in studies.items():
         print(
             f"\n{Path(task).stem}: effect and verdict by seed (+ helps, (+) a little, 0 no measurable effect, ? undecided)\n"
         )
         print(
-            table(("trick", "reference", *(f"seed {seed}" for seed in own), "runs", "seconds"), by_trick(own))
+            table(
+                ("trick", "reference", *(f"seed {seed}" for seed in by_seed), "runs", "seconds"),
+                by_trick(by_seed),
+            )
         )
 
 

@@ -87,13 +87,13 @@ def mutants(path: Path) -> list[Mutant]:
     """Every mutant of a trick's file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     plain = ast.unparse(tree).splitlines()
-    found = []
+    all_mutants = []
     for node in list(places(tree)):
         before = dict(node.__dict__)
-        told = change(node)
-        if told:
+        words = change(node)
+        if words:
             source = ast.unparse(ast.fix_missing_locations(tree))
             code = next(b for a, b in zip(plain, source.splitlines(), strict=True) if a != b)
-            found.append(Mutant(getattr(node, "lineno", 0), told, code.strip(), source))
+            all_mutants.append(Mutant(getattr(node, "lineno", 0), words, code.strip(), source))
         node.__dict__.update(before)
-    return found
+    return all_mutants

@@ -155,13 +155,13 @@ class Loop:
         items.sort(key=lambda item: (item.path.name == "test_conformance.py", plain.seconds[item.nodeid]))
         started = self.cpu_s
         for one in left:
-            found = run_tests(name, one.source, items, self.watch, limit_s=20 + 5 * plain.cpu_s)
-            self.cpu_s += found.cpu_s
+            outcome = run_tests(name, one.source, items, self.watch, limit_s=20 + 5 * plain.cpu_s)
+            self.cpu_s += outcome.cpu_s
             self.rows.append(
-                Row(name, one.line, one.change, one.code, found.failed.removeprefix("tests/catalogue/"), of)
+                Row(name, one.line, one.change, one.code, outcome.failed.removeprefix("tests/catalogue/"), of)
             )
             write_rows(self.given.results, self.rows)
-            if not found.failed:
+            if not outcome.failed:
                 print(f"    {name} line {one.line}: {one.change} survives in: {one.code}", flush=True)
         print(f"{name}: {len(left)} mutants, {self.cpu_s - started:.0f} s", flush=True)
 

@@ -18,9 +18,9 @@ OPTIMIZERS = ("momentum", "adam", "adamw", "rmsprop")
 
 def unit(seed: int) -> Data:
     """Digits with pixels of 0 to 1."""
-    x, y, new, own = digits(seed, count=900)
+    x, y, new, new_y = digits(seed, count=900)
     low, high = x.min(), x.max()
-    return (x - low) / (high - low), y, (new - low) / (high - low), own
+    return (x - low) / (high - low), y, (new - low) / (high - low), new_y
 
 
 def several_labels(seed: int) -> Data:

@@ -67,11 +67,11 @@ def compare(context: TaskContext, baseline: Baseline, grid: Grid) -> list[Row]:
     task = context.task
     steps_per_epoch = max(1, len(task.train) // task.batch_size)
     plain_grid = RATES * task.epochs * steps_per_epoch
-    found, spent = searched(context, baseline, steps_per_epoch)
+    best_rate, spent = searched(context, baseline, steps_per_epoch)
     default = float(baseline.optimizer.parameter("lr").default)
     suggested = read_range_test(context, baseline)
     rates = {
-        "lr-find": default if found is None else found,
+        "lr-find": default if best_rate is None else best_rate,
         **{method: suggested.get(method, default) for method in METHODS[1:-1]},
         "default": default,
     }

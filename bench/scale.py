@@ -196,9 +196,9 @@ def main() -> None:
         elif given.part == "driver":
             count = given.runs or 20_000
             for lanes in (1, 8, 32):
-                wall, own, cpu = throughput(count, lanes, Path(name) / str(lanes))
+                wall, undisturbed, cpu = throughput(count, lanes, Path(name) / str(lanes))
                 print(
-                    f"{count:,} runs, {lanes} a job: {wall:,.0f} runs/s, {own:,.0f} without the time in which others had the cores, "
+                    f"{count:,} runs, {lanes} a job: {wall:,.0f} runs/s, {undisturbed:,.0f} without the time in which others had the cores, "
                     f"{cpu:,.0f} per second of processor time",
                     flush=True,
                 )

@@ -38,10 +38,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if own := config.stash.get(
+    if folder := config.stash.get(
         OWN_CACHE, ""
     ):  # only in the process that made it, which outlives its xdist workers
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         del os.environ["ABLATE_CACHE"]
 
 

@@ -37,9 +37,9 @@ def sweep(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., None]], C
                     f"{len(failures)} of {len(rows)} cases of {test.__name__} failed", failures
                 )
 
-        own = signature(test)
-        left = [parameter for name, parameter in own.parameters.items() if name not in parameters]
-        every_case.__signature__ = own.replace(parameters=left)  # type: ignore[attr-defined]
+        plain = signature(test)
+        left = [parameter for name, parameter in plain.parameters.items() if name not in parameters]
+        every_case.__signature__ = plain.replace(parameters=left)  # type: ignore[attr-defined]
         return every_case
 
     return decorate

@@ -51,13 +51,13 @@ def nodes_of(path: Path) -> list[ast.AST]:
 
 @cache
 def imports(path: Path) -> set[str]:
-    found = set()
+    modules = set()
     for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            modules.add(node.module)
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return found
+            modules |= {alias.name for alias in node.names}
+    return modules
 
 
 @sweep("path", FILES)

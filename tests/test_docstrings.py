@@ -74,17 +74,17 @@ def bases(node: ast.ClassDef) -> list[str]:
 @cache
 def protocols() -> dict[str, dict[str, bool]]:
     """Protocols of two methods or more: a class that has them all implements it, with or without naming it."""
-    found = {name: methods(node) for name, node in classes().items() if "Protocol" in bases(node)}
-    return {name: own for name, own in found.items() if len(own) > 1}
+    documented = {name: methods(node) for name, node in classes().items() if "Protocol" in bases(node)}
+    return {name: has for name, has in documented.items() if len(has) > 1}
 
 
 def inherited(node: ast.ClassDef) -> set[str]:
     """Methods that are documented in a base class within the package, or in a protocol that the class implements."""
-    own = {*methods(node), *attributes(node)}
+    members = {*methods(node), *attributes(node)}
     documented = {
         name
         for protocol in protocols().values()
-        if protocol.keys() <= own
+        if protocol.keys() <= members
         for name, has in protocol.items()
         if has
     }

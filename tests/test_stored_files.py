@@ -103,10 +103,10 @@ def name_in_package(path: Path) -> str:
 
 
 def test_files_are_written_by_the_atomic_writer_alone():
-    found = {
+    writers = {
         (name_in_package(path), name) for path in FILES for call in calls(path) if (name := writes(call))
     }
-    assert found == {(file, name) for file, names in WRITERS.items() for name in names}
+    assert writers == {(file, name) for file, names in WRITERS.items() for name in names}
 
 
 def test_a_writer_is_found():
@@ -120,17 +120,17 @@ def test_a_writer_is_found():
 
 
 def test_code_is_imported_by_a_name_in_the_listed_places_alone():
-    found = {
+    importers = {
         (name_in_package(path), name)
         for path in FILES
         for call in calls(path)
         if (name := ast.unparse(call.func)).rpartition(".")[2] in BY_NAME and not name.startswith("self")
     }
-    assert found == {(file, name) for file, names in IMPORTERS.items() for name in names}
+    assert importers == {(file, name) for file, names in IMPORTERS.items() for name in names}
 
 
 def test_tasks_are_loaded_by_a_name_in_the_listed_places_alone():
-    found = {
+    loaders = {
         name_in_package(path)
         for path in FILES
         for node in nodes_of(path)
@@ -138,4 +138,4 @@ def test_tasks_are_loaded_by_a_name_in_the_listed_places_alone():
         and node.module == "ablate.tasks.load"
         and "load" in {a.name for a in node.names}
     }
-    assert found == set(LOADERS)
+    assert loaders == set(LOADERS)

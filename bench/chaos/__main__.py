@@ -54,8 +54,8 @@ def main() -> int:
             promise.check(Path(folder), args.count or promise.full, args.seed, tally)
         seconds = time.perf_counter() - started
         print(line_of(promise.name, promise.text, tally, seconds), flush=True)
-        for told in [*tally.failed[:20], *reasons(tally)]:
-            print(f"      {told}", flush=True)
+        for reason in [*tally.failed[:20], *reasons(tally)]:
+            print(f"      {reason}", flush=True)
         broken = broken or bool(tally.failed)
     return 1 if broken else 0
 

@@ -65,12 +65,12 @@ def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
         flipped = bytearray(good)
         flipped[place // 8] ^= 1 << place % 8
         damaged.write_bytes(flipped)
-        told = seen(damaged, entries, facts)
-        tally.add(told and f"bit {place}: {told}")
+        complaint = seen(damaged, entries, facts)
+        tally.add(complaint and f"bit {place}: {complaint}")
     every = max(1, 8192 // count)
     for length in range(len(good) - 8192, len(good), every):
         if tally.late:
             return
         damaged.write_bytes(good[:length])
-        told = seen(damaged, entries, facts)
-        tally.add(told and f"cut at {length}: {told}")
+        complaint = seen(damaged, entries, facts)
+        tally.add(complaint and f"cut at {length}: {complaint}")

@@ -292,7 +292,9 @@ def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
     """`count` kills, a few studies at a time."""
     while count and not tally.late:
         kills = min(count, AT_ONCE)
-        found = chaos(folder / str(count), kills, ("inline", "inline", "processes"), seed=1000 * seed + count)
-        tally.count += found.kills
-        tally.failed += [] if found.clean else [found.line()]
+        outcome = chaos(
+            folder / str(count), kills, ("inline", "inline", "processes"), seed=1000 * seed + count
+        )
+        tally.count += outcome.kills
+        tally.failed += [] if outcome.clean else [outcome.line()]
         count -= kills

@@ -112,10 +112,10 @@ def within(what: str, words: tuple[str, ...], folder: Path, limits: Limits, page
         )  # fmt: skip
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    told = log.read_text()
+    output = log.read_text()
     if process.returncode != 0:
-        return f"{what}: exit code {process.returncode}, {told.strip().splitlines()[-1:]}"
-    said = re.search(r"([\d.]+) seconds", told) if words[1] == RESUME else None
+        return f"{what}: exit code {process.returncode}, {output.strip().splitlines()[-1:]}"
+    said = re.search(r"([\d.]+) seconds", output) if words[1] == RESUME else None
     taken = Limits(
         seconds=float(said[1]) if said else used.ru_utime + used.ru_stime,
         memory=used.ru_maxrss / (1 << 20 if sys.platform == "linux" else 1 << 30),

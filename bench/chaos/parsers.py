@@ -129,8 +129,8 @@ def fuzz(name: str, valid: Any, parser: Parser, file: Path, count: int, draws: i
     @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(mutated(valid) if isinstance(valid, bytes) else forged(valid))
     def read(content: bytes) -> None:
-        told = seen(content, file, parser)
-        tally.add(told and f"{name}: {told[:150]!r} from {content[:80]!r}")
+        complaint = seen(content, file, parser)
+        tally.add(complaint and f"{name}: {complaint[:150]!r} from {content[:80]!r}")
 
     read()
 

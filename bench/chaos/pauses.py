@@ -33,9 +33,9 @@ def paused(
     clock = Clock(process.pid, wall=True)
     stage = listen(pipe, clock, float("inf"), acknowledged, recorded=recorded)
     listen(pipe, clock, clock.seconds() + draw.uniform(0, 0.1), acknowledged, stage=stage)
-    found = workers_of(process.pid)
-    if found:
-        chosen = draw.choice(found)
+    workers = workers_of(process.pid)
+    if workers:
+        chosen = draw.choice(workers)
         with suppress(ProcessLookupError):
             os.kill(chosen, signal.SIGSTOP)
             listen(pipe, clock, clock.seconds() + draw.uniform(0.5, LONGEST), acknowledged)
@@ -43,7 +43,7 @@ def paused(
     listen(pipe, clock, float("inf"), acknowledged)
     process.join(120)
     process.kill()
-    return bool(found), process.exitcode
+    return bool(workers), process.exitcode
 
 
 def check(folder: Path, count: int, seed: int, tally: Tally) -> None:

@@ -26,11 +26,11 @@ class Tally:
     ends: float = inf
     """When to make no further check, by `time.monotonic`."""
 
-    def add(self, told: str) -> None:
+    def add(self, complaint: str) -> None:
         """One more check: "" if the promise was kept, else what was seen."""
         self.count += 1
-        if told:
-            self.failed.append(told)
+        if complaint:
+            self.failed.append(complaint)
 
     @property
     def late(self) -> bool:
@@ -64,8 +64,8 @@ def tests(*files: str) -> Check:
             word, _, rest = line.partition(" ")
             if word in ("PASSED", "FAILED", "ERROR"):
                 tally.add("" if word == "PASSED" else rest)
-            elif found := SKIPPED.match(line):
-                tally.skipped += [found[2]] * int(found[1])
+            elif match := SKIPPED.match(line):
+                tally.skipped += [match[2]] * int(match[1])
         if done.returncode not in (0, 1):
             tally.add(f"pytest ended with {done.returncode}: {done.stdout[-300:]}")
         elif not tally.count:

@@ -56,7 +56,7 @@ def moments(draw: random.Random, ranges: Mapping[str, Mapping[str, int]]) -> Ite
 
 def ranges_in(folder: Path) -> dict[str, dict[str, int]]:
     """The moments of each of `COMMANDS` in a copy of `folder`, undisturbed."""
-    found = {}
+    ranges = {}
     for name, words in COMMANDS.items():
         place = folder.with_name(f"range-{name}")
         shutil.copytree(folder, place)
@@ -64,9 +64,9 @@ def ranges_in(folder: Path) -> dict[str, dict[str, int]]:
             [sys.executable, "-m", "bench.chaos.moments", "0", "0", "count", *words],
             cwd=place, env=environment(), check=True, capture_output=True,
         )  # fmt: skip
-        found[name] = json.loads((place / RANGE).read_text())
+        ranges[name] = json.loads((place / RANGE).read_text())
         shutil.rmtree(place)
-    return found
+    return ranges
 
 
 def begun(folder: Path) -> None:
@@ -97,20 +97,20 @@ def seen(folder: Path, number: signal.Signals, times: int, moment: str, words: l
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"{case}: no end within {PATIENCE} s"
-    ended, told = time.time(), [line for line in done.stderr.splitlines() if line.startswith("ablate: ")]
+    ended, lines = time.time(), [line for line in done.stderr.splitlines() if line.startswith("ablate: ")]
     end = f"{case}: exit {done.returncode}, {done.stderr.strip().splitlines()[-1:]}"
     mark = folder / SENT
     if not mark.is_file():
         reached = moment.startswith(("call", "import"))
-        return None if reached and done.returncode == 0 and not told else f"{end}, without a signal"
+        return None if reached and done.returncode == 0 and not lines else f"{end}, without a signal"
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
-    if done.returncode != code or told != [f"ablate: {what}; {KEPT}"] or "Traceback" in done.stderr:
+    if done.returncode != code or lines != [f"ablate: {what}; {KEPT}"] or "Traceback" in done.stderr:
         return end
     sent = json.loads(mark.read_text())
     if late := too_late(sent, ended):
         return f"{case}: {late}"
-    found = lost(folder / "studies", before, set(sent["finished"]))
-    return f"{case}: {found}" if found else ""
+    loss = lost(folder / "studies", before, set(sent["finished"]))
+    return f"{case}: {loss}" if loss else ""
 
 
 def too_late(sent: Mapping[str, Any], ended: float) -> str:
@@ -142,9 +142,9 @@ def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
             return
         place = folder / f"turn-{turn}"
         shutil.copytree(folder / "begun", place)
-        told = seen(place, draw.choice(NUMBERS), draw.choice((0, 1, 2)), moment, COMMANDS[name])
-        if told is not None:
-            tally.add(told)
+        complaint = seen(place, draw.choice(NUMBERS), draw.choice((0, 1, 2)), moment, COMMANDS[name])
+        if complaint is not None:
+            tally.add(complaint)
         shutil.rmtree(place)
     if tally.count < count:
         tally.add(f"only {tally.count} of {count} signals were sent")

@@ -42,9 +42,9 @@ def row_of(case: Case, seed: int, answer: Answer) -> Row:
         if case.codes
         else ("fail" if answer.failed else "warn" if answer.told else "pass")
     )
-    told = "; ".join(f"{one.step} {one.level} {one.code}" for one in answer.told)
+    diagnoses = "; ".join(f"{one.step} {one.level} {one.code}" for one in answer.told)
     rate = "" if answer.rate is None else f"{answer.rate:g}"
-    return Row(case.name, expected, seed, verdict, told, rate, f"{answer.seconds:.1f}")
+    return Row(case.name, expected, seed, verdict, diagnoses, rate, f"{answer.seconds:.1f}")
 
 
 def read(path: Path) -> list[Row]:

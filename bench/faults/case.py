@@ -87,18 +87,18 @@ def examine(case: Case, seed: int, last: int | None = None) -> Answer:
     started = time.process_time()
     last = max(case.steps, default=LAST) if last is None else last
     try:
-        told, rate = _examined(case, seed, last)
+        diagnoses, rate = _examined(case, seed, last)
     except AblateError as error:
-        told, rate = [Diagnosis(0, "fail", REFUSED, str(error))], None
-    return Answer(tuple(told), rate, time.process_time() - started)
+        diagnoses, rate = [Diagnosis(0, "fail", REFUSED, str(error))], None
+    return Answer(tuple(diagnoses), rate, time.process_time() - started)
 
 
 def _examined(case: Case, seed: int, last: int) -> tuple[list[Diagnosis], float | None]:
     torch.manual_seed(seed)
     made = case.make(seed)
     if isinstance(made, Module):
-        found = lr_find_anywhere(**made.arguments, seed=seed)
-        return diagnoses_of(found.steps), found.learning_rate
+        answer = lr_find_anywhere(**made.arguments, seed=seed)
+        return diagnoses_of(answer.steps), answer.learning_rate
     check(made)
     catalogue = registry()
     context = TaskContext.of(made, catalogue, torch.device("cpu"))

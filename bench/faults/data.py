@@ -109,9 +109,9 @@ def perceptron(
 
 def made(data: Data, model: Callable[[], nn.Module] | None = None, **options: Any) -> Task:
     """A task of `data`, by default with a perceptron that fits them."""
-    x, y, new, own = data
-    outputs = 1 if options.get("criterion") == "regression" else max(int(y.max()), int(own.max())) + 1
+    x, y, new, new_y = data
+    outputs = 1 if options.get("criterion") == "regression" else max(int(y.max()), int(new_y.max())) + 1
     model = model or (lambda: perceptron(x[0].numel(), outputs))
     return Task(
-        model, (x, y), (new, own), test=False, name="case", **({"epochs": 10, "batch_size": 32} | options)
+        model, (x, y), (new, new_y), test=False, name="case", **({"epochs": 10, "batch_size": 32} | options)
     )

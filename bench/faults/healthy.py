@@ -72,10 +72,10 @@ def several_labels(seed: int) -> data.Data:
 
 
 def dealt(seed: int) -> Task:
-    x, y, new, own = table(seed)
+    x, y, new, new_y = table(seed)
     return Task(
         lambda: perceptron(8, 3),
-        (torch.cat([x, new]), torch.cat([y, own])),
+        (torch.cat([x, new]), torch.cat([y, new_y])),
         test=False,
         name="case",
         epochs=10,
@@ -89,9 +89,9 @@ def zero_head() -> nn.Module:
 
 
 def loaders(seed: int) -> Module:
-    x, y, new, own = digits(seed)
+    x, y, new, new_y = digits(seed)
     return Module({
-        "model": perceptron(64, 10), "train_loader": (x, y), "validation_loader": (new, own), "epochs": 6,
+        "model": perceptron(64, 10), "train_loader": (x, y), "validation_loader": (new, new_y), "epochs": 6,
         "optimizer": torch.optim.AdamW,
     })  # fmt: skip
 
@@ -145,6 +145,6 @@ def _changed(given: data.Data, change: Callable[[Tensor], object]) -> data.Data:
 
 
 def _unit(given: data.Data) -> data.Data:
-    x, y, new, own = given
+    x, y, new, new_y = given
     low, high = x.min(), x.max()
-    return (x - low) / (high - low), y, (new - low) / (high - low), own
+    return (x - low) / (high - low), y, (new - low) / (high - low), new_y

@@ -19,8 +19,8 @@ def on_digits(name: str, model: models.Make, codes: tuple[str, ...], *steps: int
 
 def few(given: Data, count: int) -> Data:
     """The first `count` training examples."""
-    x, y, new, own = given
-    return x[:count], y[:count], new, own
+    x, y, new, new_y = given
+    return x[:count], y[:count], new, new_y
 
 
 VANISHING, EXPLODING = ("vanishing",), ("exploding",)

@@ -86,8 +86,8 @@ def many(seed: int) -> Data:
 
 def enlarged(seed: int) -> Data:
     """Digits as images of 16 x 16."""
-    x, y, new, own = many(seed)
-    return _twice(x), y, _twice(new), own
+    x, y, new, new_y = many(seed)
+    return _twice(x), y, _twice(new), new_y
 
 
 def _twice(x: Tensor) -> Tensor:
@@ -96,13 +96,13 @@ def _twice(x: Tensor) -> Tensor:
 
 def illegible(seed: int) -> Data:
     """Digits under noise of twice their deviation: many cannot be told, and their labels are right."""
-    x, y, new, own = many(seed)
+    x, y, new, new_y = many(seed)
     draw = torch.Generator().manual_seed(seed)
     return (
         x + 2 * torch.randn(x.shape, generator=draw),
         y,
         new + 2 * torch.randn(new.shape, generator=draw),
-        own,
+        new_y,
     )
 
 

@@ -50,14 +50,18 @@ def table(rows: Iterable[Examined]) -> list[str]:
     lines = ["| planted fault | cause and step | named | told otherwise |", "|---|---|---|---|"]
     healthy = ["", "| healthy task | runs without a warning | told |", "|---|---|---|"]
     for name, group in groupby(rows, key=lambda row: row.case):
-        own = list(group)
+        rows_of_case = list(group)
         others = Counter(
-            f"{row.verdict}: {row.told or 'nothing'}" for row in own if row.verdict not in ("named", "pass")
+            f"{row.verdict}: {row.told or 'nothing'}"
+            for row in rows_of_case
+            if row.verdict not in ("named", "pass")
         )
-        told = "; ".join(f"{count} × {what}" for what, count in others.items())
-        good = sum(row.verdict in ("named", "pass") for row in own)
-        if own[0].expected:
-            lines.append(f"| {name} | {own[0].expected} | {good}/{len(own)} | {told} |")
+        others_text = "; ".join(f"{count} × {what}" for what, count in others.items())
+        good = sum(row.verdict in ("named", "pass") for row in rows_of_case)
+        if rows_of_case[0].expected:
+            lines.append(
+                f"| {name} | {rows_of_case[0].expected} | {good}/{len(rows_of_case)} | {others_text} |"
+            )
         else:
-            healthy.append(f"| {name} | {good}/{len(own)} | {told} |")
+            healthy.append(f"| {name} | {good}/{len(rows_of_case)} | {others_text} |")
     return [*lines, *healthy]

@@ -24,9 +24,9 @@ def summed_squares(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def module(seed: int, **changes: object) -> Module:
-    x, y, new, own = digits(seed)
+    x, y, new, new_y = digits(seed)
     return Module({
-        "model": perceptron(64, 10), "train_loader": (x, y), "validation_loader": (new, own), "epochs": 1,
+        "model": perceptron(64, 10), "train_loader": (x, y), "validation_loader": (new, new_y), "epochs": 1,
         "rates": [1e-3, 1e-2], "optimizer": torch.optim.AdamW, **changes,
     })  # fmt: skip
 
@@ -66,8 +66,8 @@ TRAINING_FAULTS = (
 
 
 def _shuffled(seed: int) -> Module:
-    x, y, new, own = digits(seed)
+    x, y, new, new_y = digits(seed)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     return module(
-        seed, epochs=4, train_loader=(x, y[order]), validation_loader=(new, own[torch.randperm(len(own))])
+        seed, epochs=4, train_loader=(x, y[order]), validation_loader=(new, new_y[torch.randperm(len(new_y))])
     )

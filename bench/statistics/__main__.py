@@ -73,13 +73,13 @@ def main() -> int:
     started = time.monotonic()
     head = ["| world | figure | measured | target | n | |", "|---|---|---:|---|---:|---|"]
     print("\n".join(head), flush=True)
-    found = []
+    measured = []
     for figure in measure(options.replicates, options.seed):
-        found.append(figure)
+        measured.append(figure)
         print(line(figure), flush=True)
-    misses = [figure for figure in found if not figure.met]
+    misses = [figure for figure in measured if not figure.met]
     unexplained = [figure for figure in misses if not figure.why]
-    bounded = [figure for figure in found if figure.target != "none"]
+    bounded = [figure for figure in measured if figure.target != "none"]
     summary = (
         f"{len(bounded) - len(misses)} of {len(bounded)} targets met, {len(misses) - len(unexplained)} missed and "
         f"explained, {len(unexplained)} missed without explanation"
@@ -97,7 +97,7 @@ def main() -> int:
             "deviation of one run. Interactions: six pairs of 1 σ, four triples of 1 σ. Collapses: 5 % of runs fall "
             "to chance level. Figures are at the look at which the study stops, unless they say otherwise. "
             "n: studies, or studies × tricks. Cells without a target are shown because a reader will ask.", "",
-            f"**{summary}.**", "", *reasons, "", *NOTES, "", *head, *map(line, found), "",
+            f"**{summary}.**", "", *reasons, "", *NOTES, "", *head, *map(line, measured), "",
         ]  # fmt: skip
         RESULTS.write_text("\n".join(text), encoding="utf-8")
     return 1 if unexplained else 0

@@ -46,7 +46,7 @@ def figures(world: World, studies: Studies) -> list[Figure]:
     seen = np.arange(LOOKS)[None, :] <= studies.stop[:, None]
     claimed = (np.abs(studies.code) == 1) & seen[:, :, None]
     bound = _no_bound if world.trick_by_seed or not world.declared else _bound
-    found = [
+    rows = [
         bound(world, "coverage of 95 % intervals", covered.mean(), covered.size, 0.93, 0.98),
         bound(world, "the same, worst trick", covered.mean(axis=0).min(), count, 0.93, np.inf),
         bound(
@@ -65,7 +65,7 @@ def figures(world: World, studies: Studies) -> list[Figure]:
         false_set = ((final_set == 0) & (np.abs(truth) >= MARGIN)).mean(axis=0)
         wrong = (np.abs(final) == 1) & (final != np.sign(truth)) & ~nothing
         right = final == np.sign(truth)
-        found += [
+        rows += [
             bound(
                 world,
                 "false “no effect”, margin 0.95 σ̂, worst trick",
@@ -100,11 +100,11 @@ def figures(world: World, studies: Studies) -> list[Figure]:
     if world.noise == "collapses":
         hit = studies.collapsed & asked
         share = studies.warned[hit].mean()
-        found.append(_bound(world, "warned, where a run collapsed", share, int(hit.sum()), 0.99, np.inf))
+        rows.append(_bound(world, "warned, where a run collapsed", share, int(hit.sum()), 0.99, np.inf))
     else:
         share = studies.warned[asked].mean()
-        found.append(_no_bound(world, "warned of far-off runs", share, int(asked.sum()), 0, 0))
-    return found
+        rows.append(_no_bound(world, "warned of far-off runs", share, int(asked.sum()), 0, 0))
+    return rows
 
 
 def _bound(world: World, name: str, value: float, n: int, low: float, high: float) -> Figure:

@@ -117,9 +117,9 @@ class Gold:
         """Means over the first `seeds` seeds of a step, for points that are not there yet."""
         known = self.scores.setdefault(step, {})
         new = [point for point in dict.fromkeys(points) if point not in known]
-        own = self.stage.first_seeds(seeds, SEEDS[step])
+        seed_numbers = self.stage.first_seeds(seeds, SEEDS[step])
         entries = self.stage.train(
-            [(name, recipe, seed) for name, recipe in new for seed in own], "gold", f"gold, {step}"
+            [(name, recipe, seed) for name, recipe in new for seed in seed_numbers], "gold", f"gold, {step}"
         )
         values = np.array([self.stage.score(entry, final=False) for entry in entries]).reshape(-1, seeds)
         known.update(zip(new, values, strict=True))
@@ -151,8 +151,8 @@ class Gold:
 
     def ranked(self, step: str, name: str) -> list[Recipe]:
         """An arm's points, the best mean first."""
-        own = {recipe: scores.mean() for (arm, recipe), scores in self.scores[step].items() if arm == name}
-        return sorted(own, key=lambda recipe: -own[recipe])
+        means = {recipe: scores.mean() for (arm, recipe), scores in self.scores[step].items() if arm == name}
+        return sorted(means, key=lambda recipe: -means[recipe])
 
     def measure(self) -> None:
         self.grid()
@@ -163,13 +163,13 @@ class Gold:
 
 
 def _points(arm: Arm, places: Sequence[int], stage: TunedStage) -> list[Recipe]:
-    found = []
+    recipes = []
     for recipe in arm.recipes:
         rate = rate_of(recipe, stage.catalogue)
-        found += [recipe] if rate is None else [
+        recipes += [recipe] if rate is None else [
             with_rate(recipe, stage.catalogue, lattice(rate, place)) for place in places
         ]  # fmt: skip
-    return found
+    return recipes
 
 
 def described(recipe: Recipe, trick: str) -> str:

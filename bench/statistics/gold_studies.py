@@ -44,8 +44,8 @@ def gold_of(task: str) -> pd.DataFrame:
     The effect of *having* a trick has the sign of `signs_of`."""
     runs = pd.read_csv(RESULTS / f"gold-{task}.csv").fillna({"setting": "", "rate": 0.0})
     columns = {}
-    for arm, own in runs.groupby("arm"):
-        scores = own.pivot_table(index="seed", columns=["setting", "rate"], values="score")
+    for arm, runs_of_arm in runs.groupby("arm"):
+        scores = runs_of_arm.pivot_table(index="seed", columns=["setting", "rate"], values="score")
         even = scores.index % 2 == 0
         best = {half: scores[even == half].mean().idxmax() for half in (True, False)}
         columns[str(arm)] = pd.concat([scores.loc[even == half, best[not half]] for half in (True, False)])
@@ -86,22 +86,22 @@ def resampled(task: str, replicates: int, seed: int, *, placebos: bool) -> tuple
 
 
 def resampled_figures(task: str, replicates: int) -> list[Figure]:
-    found, truth = resampled(task, replicates, 0, placebos=False)
+    outcome, truth = resampled(task, replicates, 0, placebos=False)
     placebos, _ = resampled(task, replicates, 1, placebos=True)
     world = f"{task}, races on gold runs"
-    covered = np.abs(found.effect - truth) <= found.half
-    called, decided = np.abs(found.code) == 1, found.code != 2
-    early = decided & (found.look < len(Racing.up_to(PAIRS).pairs) - 1)
+    covered = np.abs(outcome.effect - truth) <= outcome.half
+    called, decided = np.abs(outcome.code) == 1, outcome.code != 2
+    early = decided & (outcome.look < len(Racing.up_to(PAIRS).pairs) - 1)
     clear = np.append(np.abs(gold_effects(task)["effect"]) > 2 * gold_effects(task)["se"], False)
-    wrong = called & clear & (found.code != np.sign(truth))
-    false_none = (found.code == 0) & (np.abs(truth) >= TASKS[task].margin)
+    wrong = called & clear & (outcome.code != np.sign(truth))
+    false_none = (outcome.code == 0) & (np.abs(truth) >= TASKS[task].margin)
     return [
         _share(world, "intervals that hold the gold value", covered, (COVERED, np.inf)),
         _share(world, "the same, arms decided before the last look", covered[early]),
         _share(world, "races with a verdict against the gold sign", wrong.any(axis=1), (-np.inf, 0.01)),
         _share(world, "races with “no effect” for an effect of the margin or more", false_none.any(axis=1), (-np.inf, 0.05)),
         _share(world, "arms decided", decided),
-        Figure(world, "pairs of an arm, mean", float(found.pairs.mean()), found.pairs.size, *UNBOUNDED),
+        Figure(world, "pairs of an arm, mean", float(outcome.pairs.mean()), outcome.pairs.size, *UNBOUNDED),
         _share(world, "A/A, all arms the baseline: races with any verdict on a no-op", (np.abs(placebos.code) == 1).any(axis=1), (-np.inf, FALSE)),
     ]  # fmt: skip
 
@@ -146,21 +146,24 @@ def studies_figures(task: str, rows: pd.DataFrame) -> list[Figure]:
     """Coverage of the gold values, contradictions with them and between studies, agreement, verdicts on placebos."""
     gold = gold_effects(task)
     world = f"{task}, real studies"
-    own = rows[rows["trick"].isin(gold.index)].copy()
-    own["gold"], own["se"] = own["trick"].map(gold["effect"]), own["trick"].map(gold["se"])
-    sign = own["verdict"].map(_sign)
+    judged_rows = rows[rows["trick"].isin(gold.index)].copy()
+    judged_rows["gold"], judged_rows["se"] = (
+        judged_rows["trick"].map(gold["effect"]),
+        judged_rows["trick"].map(gold["se"]),
+    )
+    sign = judged_rows["verdict"].map(_sign)
     # The gold value has an error of its own: a tenth of the width of an interval or less.
-    half = np.hypot((own["high"] - own["low"]) / 2, 1.96 * own["se"])
-    covered = (own["effect"] - own["gold"]).abs() <= half
-    against = (sign * np.sign(own["gold"]) < 0) & (own["gold"].abs() > 2 * own["se"])
-    table = own.assign(sign=sign).pivot(index="trick", columns="study", values="sign")
-    decided = own.assign(decided=own["verdict"] != "undecided").pivot(
+    half = np.hypot((judged_rows["high"] - judged_rows["low"]) / 2, 1.96 * judged_rows["se"])
+    covered = (judged_rows["effect"] - judged_rows["gold"]).abs() <= half
+    against = (sign * np.sign(judged_rows["gold"]) < 0) & (judged_rows["gold"].abs() > 2 * judged_rows["se"])
+    table = judged_rows.assign(sign=sign).pivot(index="trick", columns="study", values="sign")
+    decided = judged_rows.assign(decided=judged_rows["verdict"] != "undecided").pivot(
         index="trick", columns="study", values="decided"
     )
     pair = [name for name in ("seed 1", "seed 2") if name in table]
     placebo = rows[rows["trick"] == "placebo"]["verdict"].map(_sign) != 0
     turned = (table.max(axis=1) > 0) & (table.min(axis=1) < 0)
-    words = own.pivot(index="trick", columns="study", values="verdict")[pair]
+    words = judged_rows.pivot(index="trick", columns="study", values="verdict")[pair]
     equal = words.apply(lambda row: row.str.split().str[0].nunique() == 1, axis=1)
     return [
         _share(world, "intervals that hold the gold value", covered.to_numpy(), (COVERED, np.inf)),
@@ -209,7 +212,7 @@ def _line(figure: Figure) -> str:
 
 def effects_table() -> list[str]:
     """The gold effects of every task, and the points at which they were measured."""
-    found = ["| task | trick | setting | rate (baseline's) | effect of having it, 95 % interval | pairs |", "|---|---|---|---:|---:|---:|"]  # fmt: skip
+    lines = ["| task | trick | setting | rate (baseline's) | effect of having it, 95 % interval | pairs |", "|---|---|---|---:|---:|---:|"]  # fmt: skip
     for task in TASKS:
         if not (RESULTS / f"gold-{task}.csv").is_file():
             continue
@@ -217,22 +220,22 @@ def effects_table() -> list[str]:
         means = means.groupby(["arm", "setting", "rate"], as_index=False)["score"].mean()
         points = means.loc[means.groupby("arm")["score"].idxmax()].set_index("arm")
         for name, row in gold_effects(task).sort_values("effect", ascending=False).iterrows():
-            own, half = points.loc[name], 1.96 * row["se"]
+            best, half = points.loc[name], 1.96 * row["se"]
             effect = f"{row['effect']:+.5f} ({row['effect'] - half:+.5f} to {row['effect'] + half:+.5f})"
-            rates = f"{own['rate']:g} ({points.loc[REFERENCE, 'rate']:g})"
-            found.append(f"| {task} | {name} | {own['setting']} | {rates} | {effect} | {row['n']:.0f} |")
-    return found
+            rates = f"{best['rate']:g} ({points.loc[REFERENCE, 'rate']:g})"
+            lines.append(f"| {task} | {name} | {best['setting']} | {rates} | {effect} | {row['n']:.0f} |")
+    return lines
 
 
 def judged(replicates: int) -> list[Figure]:
     """The figures of every task that has gold runs."""
-    found = []
+    figures = []
     for task in TASKS:
         if (RESULTS / f"gold-{task}.csv").is_file():
-            found += resampled_figures(task, replicates)
+            figures += resampled_figures(task, replicates)
         if (studies := RESULTS / f"gold-{task}-studies.csv").is_file():
-            found += studies_figures(task, pd.read_csv(studies))
-    return found
+            figures += studies_figures(task, pd.read_csv(studies))
+    return figures
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def pair_figures(kind: str, replicates: int, seed: int) -> list[Figure]:
     """False verdicts when A = B, false "no effect" at the margin, and power at 2σ; looks at 5, 10, 15, 20 pairs."""
     draw = np.random.default_rng([seed, sum(map(ord, kind))])
     world = f"compare, {kind}"
-    found = []
+    figures = []
     for effect, name, low, high in (
         (0.0, "helps or hurts, though equal", -np.inf, 0.06),
         (MARGIN, "“no effect”, though different by the margin", -np.inf, 0.05),
@@ -32,5 +32,7 @@ def pair_figures(kind: str, replicates: int, seed: int) -> list[Figure]:
             for a, b in zip(one, other, strict=True)
         ]
         wanted = {0.0: ("helps", "hurts"), MARGIN: ("no measurable effect",), 2.0: ("helps",)}[effect]
-        found.append(Figure(world, name, float(np.mean([w in wanted for w in words])), replicates, low, high))
-    return found
+        figures.append(
+            Figure(world, name, float(np.mean([w in wanted for w in words])), replicates, low, high)
+        )
+    return figures

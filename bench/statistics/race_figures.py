@@ -21,7 +21,7 @@ def race_figures(world: World, races: Races) -> list[Figure]:
     early = decided & (races.look < races.looks - 1)
     called = np.abs(code) == 1
     nothing = best == 0
-    found = [
+    figures = [
         _share(world, "coverage of 95 % intervals", covered, COVERAGE),
         _worst(world, "the same, worst arm", covered, UNBOUNDED),
         _share(world, "the same, arms decided before the last look", covered[early]),
@@ -30,9 +30,9 @@ def race_figures(world: World, races: Races) -> list[Figure]:
     ]
     if world.curvature:
         at_best = (races.low <= best) & (best <= races.high)
-        found.append(_share(world, "intervals that hold the effect at the best rates", at_best))
+        figures.append(_share(world, "intervals that hold the effect at the best rates", at_best))
     if nothing.any():
-        found += [
+        figures += [
             _share(world, "family-wise error, any look", (called & nothing).any(axis=1), (-np.inf, FALSE)),
             _share(world, "the placebo called", called[:, -1], (-np.inf, FALSE)),
         ]
@@ -40,19 +40,19 @@ def race_figures(world: World, races: Races) -> list[Figure]:
         large = np.abs(best) >= 0.999 * MARGIN * _shrink(races)
         wrong = called & (code != np.sign(best)) & ~nothing
         strong = np.abs(best) >= 0.999 * _shrink(races)
-        found += [
+        figures += [
             _worst(world, "false “no effect”, worst arm", (code == 0)[:, large[0]], (-np.inf, FALSE_NONE), largest=True),
             _share(world, "wrong sign, any trick", wrong.any(axis=1), (-np.inf, WRONG)),
             _share(world, "decided, effects ≥ 1σ", decided[strong], (DECIDED, np.inf)),
         ]  # fmt: skip
     small = np.abs(best) <= MARGIN / 2
-    found += [
+    figures += [
         _share(world, "decided, effects ≤ m/2", decided[small], (DECIDED, np.inf)),
         _share(world, "decided, all arms", decided),
         _number(world, "pairs of an arm, mean", races.pairs),
         _number(world, "runs of a race, as a share of a race without early decisions", races.runs / _most(world)),
     ]  # fmt: skip
-    return [figure for figure in found if figure.n]
+    return [figure for figure in figures if figure.n]
 
 
 def _most(world: World) -> int:

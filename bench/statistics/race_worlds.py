@@ -82,9 +82,9 @@ def worlds() -> list[World]:
 
 
 def scores(
-    world: World, replicates: int, count: int, own: int, draw: np.random.Generator
+    world: World, replicates: int, count: int, pairs: int, draw: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Scores without effects and rates: reference `[R, count]`, tricks `[R, k, own]` on its first seeds, placebo `[R, own]` on
+    """Scores without effects and rates: reference `[R, count]`, tricks `[R, k, pairs]` on its first seeds, placebo `[R, pairs]` on
     others. An arm's values have mean 0 and (averaged over the arms) variance 1 beside the shared parts.
     """
     k = len(world.effects)
@@ -95,15 +95,15 @@ def scores(
     )
     reference = split + common * shared + rest * noise(world, 1.0, (replicates, count), draw)
     scale = np.linspace(0.4, 1.6, k)[(3 * np.arange(k) + 1) % k][:, None] if world.noise == "unequal" else 1.0
-    tricks = split[:, None, :own] + rest * noise(world, scale, (replicates, k, own), draw)
+    tricks = split[:, None, :pairs] + rest * noise(world, scale, (replicates, k, pairs), draw)
     if world.pairing:
-        apart = draw.standard_normal((replicates, k, own))
-        tricks += common * np.where(np.arange(k)[:, None] % 2, shared[:, None, :own], apart)
+        apart = draw.standard_normal((replicates, k, pairs))
+        tricks += common * np.where(np.arange(k)[:, None] % 2, shared[:, None, :pairs], apart)
     if world.by_split:
-        tricks += world.by_split * draw.standard_normal((replicates, k, own))
+        tricks += world.by_split * draw.standard_normal((replicates, k, pairs))
     spread = np.hypot(SPLIT_SPREAD, common)
-    placebo = spread * draw.standard_normal((replicates, own)) + rest * noise(
-        world, 1.0, (replicates, own), draw
+    placebo = spread * draw.standard_normal((replicates, pairs)) + rest * noise(
+        world, 1.0, (replicates, pairs), draw
     )
     return reference, tricks, placebo
 

@@ -68,10 +68,10 @@ def simulate(world: World, replicates: int, seed: int) -> Races:
     truth = best - (lost[:, 1:] - lost[:, :1])
     if world.noise == "collapses":
         truth, best = (1 - COLLAPSE_RATE) * truth, (1 - COLLAPSE_RATE) * best
-    found = replay_many(arms, placebo, reference, racing, MARGIN, expected[:, 1:])
+    outcome = replay_many(arms, placebo, reference, racing, MARGIN, expected[:, 1:])
     return Races(
-        truth, np.broadcast_to(best, truth.shape), found.effect, found.effect - found.half, found.effect + found.half,
-        found.code, found.look, found.pairs, found.runs, len(racing.pairs),
+        truth, np.broadcast_to(best, truth.shape), outcome.effect, outcome.effect - outcome.half, outcome.effect + outcome.half,
+        outcome.code, outcome.look, outcome.pairs, outcome.runs, len(racing.pairs),
     )  # fmt: skip
 
 
@@ -81,13 +81,13 @@ def drawn(
     """(effects at the best rates `[k + 1]`, what each loses at the chosen rates `[R, k + 2]`, the reference first, what it is
     expected to lose by its tuning runs, and the scores: arms `[R, k, n]`, placebo `[R, n]`, reference `[R, m]`)."""
     racing = Racing.up_to(world.looks_up_to)
-    k, own = len(world.effects), racing.pairs[-1]
+    k, pairs = len(world.effects), racing.pairs[-1]
     count = max(racing.reference_runs(look, k + 1) for look in range(len(racing.pairs)))
     best = np.array([*world.effects, 0.0])
     lost, expected = np.zeros((2, replicates, k + 2))
     if world.curvature:
         lost, expected = np.array([losses(world, draw) for _ in range(replicates)]).transpose(1, 0, 2)
-    reference, arms, placebo = scores(world, replicates, count, own, draw)
+    reference, arms, placebo = scores(world, replicates, count, pairs, draw)
     arms = arms + (best[:-1] - lost[:, 1:-1])[:, :, None]
     reference, placebo = reference - lost[:, :1], placebo - lost[:, -1:]
     if world.noise == "collapses":

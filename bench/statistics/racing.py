@@ -33,23 +33,23 @@ def main() -> int:
     options = parser.parse_args()
     started = time.monotonic()
     print(*HEAD, sep="\n", flush=True)
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for world in worlds():
         count = options.tuned if world.curvature else options.replicates
         for figure in race_figures(world, simulate(world, count, options.seed)):
-            found.append(figure)
+            figures.append(figure)
             print(line(figure), flush=True)
-    summary, reasons, unexplained = told(found)
+    summary, reasons, unexplained = told(figures)
     print("", summary, *reasons, sep="\n")
     if options.write:
         command = f"python -m bench.statistics.racing --replicates {options.replicates} --tuned {options.tuned} --seed {options.seed} --write"
-        put("racing", report(command, time.monotonic() - started, summary, reasons, found))
+        put("racing", report(command, time.monotonic() - started, summary, reasons, figures))
     return 1 if unexplained else 0
 
 
-def told(found: list[Figure]) -> tuple[str, list[str], int]:
+def told(figures: list[Figure]) -> tuple[str, list[str], int]:
     """(one line, the reasons of misses, the misses without one)."""
-    bounded = [figure for figure in found if figure.target != "none"]
+    bounded = [figure for figure in figures if figure.target != "none"]
     misses = [figure for figure in bounded if not figure.met]
     unexplained = sum(not figure.why for figure in misses)
     summary = (
@@ -63,7 +63,9 @@ def told(found: list[Figure]) -> tuple[str, list[str], int]:
     return summary, [f"- {'; '.join(names)}: {why}." for why, names in reasons.items()], unexplained
 
 
-def report(command: str, seconds: float, summary: str, reasons: list[str], found: list[Figure]) -> list[str]:
+def report(
+    command: str, seconds: float, summary: str, reasons: list[str], figures: list[Figure]
+) -> list[str]:
     return [
         "## The tuned racing design, simulated", "",
         f"`{command}`, {seconds:.0f} s wall time beside other work on a 2-core x86-64 CPU; Python {platform.python_version()}, numpy "
@@ -75,7 +77,7 @@ def report(command: str, seconds: float, summary: str, reasons: list[str], found
         "arm's best rate; coverage is of the effect at the rates that were chosen. n: races, or races × arms.", "",
         "Arms that stop early: an arm that stops as soon as it is decided is off in the direction that decided it, so intervals of arms between "
         "m/2 and the margin hold less than 95 % (the rows “worst arm” and “undecided”), those of clear effects and of none hold more.", "",
-        f"**{summary}**", "", *reasons, "", *HEAD, *map(line, found), "",
+        f"**{summary}**", "", *reasons, "", *HEAD, *map(line, figures), "",
     ]  # fmt: skip
 
 

@@ -59,9 +59,9 @@ def lay_out(folder: Path) -> None:
     ):
         text = (PLUGINS / f"{template}.py").read_text(encoding="utf-8")
         for value in values:
-            own = text.replace(constant, f"{constant.split()[0]} = {value}")
-            own = own.replace(f'name="{template}"', f'name="{template}_{value}"')
-            (folder / f"{template}_{value}.py").write_text(own)
+            plugin = text.replace(constant, f"{constant.split()[0]} = {value}")
+            plugin = plugin.replace(f'name="{template}"', f'name="{template}_{value}"')
+            (folder / f"{template}_{value}.py").write_text(plugin)
             made.append(f"{template}_{value}")
     known = folder / "ablate_planted-0.dist-info"
     known.mkdir(exist_ok=True)
@@ -122,7 +122,7 @@ def measure(folder: Path, studies: Mapping[str, int], workers: int) -> dict[str,
             raise SystemExit(f"a worker of the studies {part} ended with code {process.returncode}")
         for (kind, _), line in zip(part, out.splitlines(), strict=True):
             rows[kind] += json.loads(line)
-    return {kind: sorted(own, key=lambda row: (row["seed"], row["trick"])) for kind, own in rows.items()}  # type: ignore[arg-type,return-value]
+    return {kind: sorted(part, key=lambda row: (row["seed"], row["trick"])) for kind, part in rows.items()}  # type: ignore[arg-type,return-value]
 
 
 def line(figure: Figure) -> str:
@@ -174,7 +174,8 @@ def write(
     figures: int, missed: int,
 ) -> None:  # fmt: skip
     runs = {
-        kind: sum({row["seed"]: int(row["runs"]) for row in found}.values()) for kind, found in rows.items()
+        kind: sum({row["seed"]: int(row["runs"]) for row in rows_of_kind}.values())
+        for kind, rows_of_kind in rows.items()
     }  # type: ignore[call-overload]
     text = [
         "## The screening design on real training with known effects", "",
@@ -191,7 +192,7 @@ def write(
     ]  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
     put("real", text)
-    everything = [row for found in rows.values() for row in found]
+    everything = [row for rows_of_kind in rows.values() for row in rows_of_kind]
     with (RESULTS / "validation.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(everything[0]), lineterminator="\n")
         writer.writeheader()

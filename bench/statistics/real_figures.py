@@ -87,18 +87,20 @@ def by_trick(rows: Sequence[dict[str, Any]]) -> list[str]:
         for name in {row["trick"] for row in rows}
     }
     names = sorted(effects, key=lambda name: (-effects[name], name))
-    found = ["| trick | mean effect (pp), 95 % interval | standard deviation over studies | helps | hurts | no measurable effect | undecided | n |", "|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    lines = ["| trick | mean effect (pp), 95 % interval | standard deviation over studies | helps | hurts | no measurable effect | undecided | n |", "|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
     for name in names:
-        own = [row for row in rows if row["trick"] == name]
-        effects = 100 * np.array([row["effect"] for row in own])
-        words = [row["verdict"] for row in own]
+        rows_of_trick = [row for row in rows if row["trick"] == name]
+        effects = 100 * np.array([row["effect"] for row in rows_of_trick])
+        words = [row["verdict"] for row in rows_of_trick]
         counts = " | ".join(
             str(words.count(word)) for word in ("helps", "hurts", "no measurable effect", "undecided")
         )
         spread = effects.std(ddof=1) if len(effects) > 1 else float("nan")
-        half = float(stats.t.ppf(0.975, max(1, len(own) - 1))) * spread / np.sqrt(len(own))
-        mean = float(effects.mean())
-        found.append(
-            f"| {name} | {mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f}) | {spread:.2f} | {counts} | {len(own)} |"
+        half = (
+            float(stats.t.ppf(0.975, max(1, len(rows_of_trick) - 1))) * spread / np.sqrt(len(rows_of_trick))
         )
-    return found
+        mean = float(effects.mean())
+        lines.append(
+            f"| {name} | {mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f}) | {spread:.2f} | {counts} | {len(rows_of_trick)} |"
+        )
+    return lines

@@ -86,25 +86,25 @@ def replay_many(
         left = np.maximum(open_.sum(axis=1), 1)
         runs = np.where(racing_on, np.maximum(runs, np.ceil(pairs * np.sqrt(left)).astype(int)), runs)
         look = np.where(open_, number, look)
-        own = np.array(racing.pairs)[look]
-        found = _with_tuning(*_effects(sums, own, runs), tuning_se)
-        for target, new in zip((effect, se, df), found, strict=True):
+        pairs_of_arms = np.array(racing.pairs)[look]
+        estimates = _with_tuning(*_effects(sums, pairs_of_arms, runs), tuning_se)
+        for target, new in zip((effect, se, df), estimates, strict=True):
             target[open_] = new[open_]
-        now = _verdicts(*found, open_, code, level, margin)
+        now = _verdicts(*estimates, open_, code, level, margin)
         code = np.where(open_, now, code)
         if pairs >= HOPE_FROM:
             more, extra = racing.pairs[-1] - pairs, np.square(tuning_se)
-            of_pairs = np.maximum(found[1] ** 2 - extra, 0.0) * pairs / racing.pairs[-1]
-            later, df_later = np.sqrt(of_pairs + extra), np.maximum(found[2] + more, 1)
+            of_pairs = np.maximum(estimates[1] ** 2 - extra, 0.0) * pairs / racing.pairs[-1]
+            later, df_later = np.sqrt(of_pairs + extra), np.maximum(estimates[2] + more, 1)
             hopeful = np.zeros(shape, dtype=bool)
             for moved in (-MOVED, 0.0, MOVED):
-                size = np.abs(found[0] + moved * np.sqrt(of_pairs * more / pairs))
+                size = np.abs(estimates[0] + moved * np.sqrt(of_pairs * more / pairs))
                 sign = 2 * special.stdtr(df_later, -size / later) <= racing.levels[-1] / (k + 1)
                 small = special.stdtr(df_later, (size - margin) / later) <= min(racing.levels[-1], 0.025)
                 hopeful |= sign | small
             stopped |= open_ & ~hopeful
-    own = np.array(racing.pairs)[look]
-    return Outcome(effect, se, df, code, look, own, own.sum(axis=1) + runs)
+    pairs_of_arms = np.array(racing.pairs)[look]
+    return Outcome(effect, se, df, code, look, pairs_of_arms, pairs_of_arms.sum(axis=1) + runs)
 
 
 def _cumulative(values: Array) -> Array:
@@ -116,9 +116,11 @@ def _at(values: Array, places: NDArray[np.int64]) -> Array:
     return np.take_along_axis(values, places[..., None], axis=-1)[..., 0]
 
 
-def _effects(sums: _Sums, own: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Array, Array, Array]:
-    """Effect, standard error and degrees of freedom of every arm with `own` `[R, k + 1]` pairs, the reference with `runs`."""
-    pairs, apart = own[:, :-1], own[:, -1]
+def _effects(
+    sums: _Sums, pairs_of_arms: NDArray[np.int64], runs: NDArray[np.int64]
+) -> tuple[Array, Array, Array]:
+    """Effect, standard error and degrees of freedom of every arm with `pairs_of_arms` `[R, k + 1]`, the reference with `runs`."""
+    pairs, apart = pairs_of_arms[:, :-1], pairs_of_arms[:, -1]
     n, m = pairs.astype(float), runs.astype(float)[:, None]
     a, aa, ar = _at(sums.a, pairs), _at(sums.aa, pairs), _at(sums.ar, pairs)
     everyone = np.broadcast_to(sums.r[:, None, :], (*pairs.shape, sums.r.shape[-1]))

@@ -120,13 +120,13 @@ def test_steps_of_lr_find_are_drawn_on_axes():
         "figures": {"cells": cells},
         "findings": [],
     }
-    found = ablate.LearningRate(0.03, 0.0, True, {"steps": [{**step, "step": 0, "figures": {}}, step]})
+    answer = ablate.LearningRate(0.03, 0.0, True, {"steps": [{**step, "step": 0, "figures": {}}, step]})
     ax = Figure().add_subplot()
-    assert found.plot_lr_find(ax) is ax
+    assert answer.plot_lr_find(ax) is ax
     assert ax.get_xscale() == "log"
     assert ax.lines or ax.collections
     with pytest.raises(ablate.InputError, match="step 0 of lr-find has nothing to draw; steps that have: 4"):
-        found.plot_lr_find(ax, step=0)
+        answer.plot_lr_find(ax, step=0)
 
 
 def test_called_again_it_trains_nothing_and_a_loaded_study_is_the_same(done, tmp_path):
@@ -156,37 +156,37 @@ def test_a_command_says_that_it_cannot_load_a_task_that_was_an_object(done):
 
 
 def test_train_takes_the_recipe_of_a_study_and_gives_the_model(done):
-    found = ablate.train(done, quiet=True)
-    assert found.run.recipe == done.recommended
+    trained = ablate.train(done, quiet=True)
+    assert trained.run.recipe == done.recommended
     x, y = (getattr(done.opened.task.validation, part) for part in "xy")
-    right = (found.model(x).argmax(1) == y).float().mean().item()
-    assert right == pytest.approx(found.metrics["validation/accuracy"])
-    assert list(found.curves.index) == [1, 2]
+    right = (trained.model(x).argmax(1) == y).float().mean().item()
+    assert right == pytest.approx(trained.metrics["validation/accuracy"])
+    assert list(trained.curves.index) == [1, 2]
 
 
 def test_compare_takes_recipes_as_dictionaries(tmp_path):
     task = ablate.Task(Net, train=pairs(), name="pairs")
-    found = ablate.compare(
+    comparison = ablate.compare(
         {"momentum": {"lr": 0.1}}, {"momentum": {"lr": 1e-6}}, task, epochs=3, margin=0.02, executor="inline",
         device="cpu", studies=tmp_path, quiet=True,
     )  # fmt: skip
-    assert found.effect > 0
+    assert comparison.effect > 0
     with pytest.raises(ablate.InputError, match="the same"):
         ablate.compare({"momentum": {}}, {"momentum": {}}, task)
 
 
 def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
-    found = ablate.lr_find(
+    answer = ablate.lr_find(
         model=Net, data=pairs(), epochs=2, executor="inline", device="cpu", studies=tmp_path / "s",
         out=tmp_path / "r", force=True, quiet=True,
     )  # fmt: skip
-    assert len(found.steps) == 7  # the look at the data, and six steps
-    assert found.learning_rate is None or 1e-6 < found.learning_rate < 10
-    assert found.passed == ("fail" not in set(found.steps["verdict"]))
+    assert len(answer.steps) == 7  # the look at the data, and six steps
+    assert answer.learning_rate is None or 1e-6 < answer.learning_rate < 10
+    assert answer.passed == ("fail" not in set(answer.steps["verdict"]))
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"task": 3}, "a task cannot be a int"),
         ({"model": Net}, "model and data go together"),
@@ -204,8 +204,8 @@ def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
         ({"model": Net, "data": {"train": (1, 2), "valid": 3}}, "no split 'valid'"),
     ],
 )
-def test_bad_input_is_an_exception_of_one_line(tmp_path, given, told):
-    with pytest.raises(ablate.InputError, match=told) as error:
+def test_bad_input_is_an_exception_of_one_line(tmp_path, given, message):
+    with pytest.raises(ablate.InputError, match=message) as error:
         ablate.study(**given, studies=tmp_path / "none")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "none").exists()
@@ -248,8 +248,8 @@ def test_a_task_that_cannot_be_pickled_is_refused_or_trained_here(tmp_path, caps
     }
     with pytest.raises(ablate.InputError, match="cannot be sent to worker processes"):
         ablate.study(**given, executor="processes", workers=2)
-    found = ablate.study(**{**given, "quiet": False}, workers=2)
-    assert len(found.trials) == 2
+    outcome = ablate.study(**{**given, "quiet": False}, workers=2)
+    assert len(outcome.trials) == 2
     assert "cannot be sent to worker processes" in capsys.readouterr().err
 
 
@@ -315,14 +315,14 @@ def test_tricks_of_the_users_own_are_paths_or_classes(tmp_path):
     from ablate.api.trick_template import trick_files
 
     (tmp_path / "halved.py").write_text(trick_files("halved")["halved.py"])
-    found = ablate.study(
+    outcome = ablate.study(
         model=Net, data=pairs(), trials=8, stages=["search"], executor="inline", studies=tmp_path,
         tricks=[tmp_path / "halved.py", torch.optim.NAdam],
         **{**SETTINGS, "space": {"include": ["halved", "optimizer"]}},
     )  # fmt: skip
-    assert found.trials["halved.on"].any()
-    assert found.opened.study.tricks == (str(tmp_path / "halved.py"), "torch.optim.nadam.NAdam")
-    run = ablate.train(found, {"torch_nadam": {"lr": 0.01}, "halved": {}}, quiet=True, out=tmp_path)
+    assert outcome.trials["halved.on"].any()
+    assert outcome.opened.study.tricks == (str(tmp_path / "halved.py"), "torch.optim.nadam.NAdam")
+    run = ablate.train(outcome, {"torch_nadam": {"lr": 0.01}, "halved": {}}, quiet=True, out=tmp_path)
     assert run.metrics["validation/accuracy"] > 0
     with pytest.raises(ablate.InputError, match="a trick cannot be a int"):
         ablate.study(model=Net, data=pairs(), tricks=[3])
@@ -347,12 +347,12 @@ ASKED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("call", "told"), ASKED.values(), ids=ASKED)
-def test_a_value_of_a_wrong_type_is_told_at_once(tmp_path, monkeypatch, call, told):
+@pytest.mark.parametrize(("call", "message"), ASKED.values(), ids=ASKED)
+def test_a_value_of_a_wrong_type_is_told_at_once(tmp_path, monkeypatch, call, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ablate.InputError) as error:
         call()
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -100,27 +100,27 @@ def test_auto_is_the_gpu_where_there_is_one():
 
 
 def test_lines_tell_the_target_of_the_device_and_the_ratio_of_medians():
-    plain, own = trials.Side([40.0, 60.0, 50.0], [10] * 3), trials.Side([5.0, 4.0, 6.0], [10] * 3, {"why"})
-    text = "\n".join(trials.report("digits", 30, 2, plain, own, "cuda"))
+    plain, ours = trials.Side([40.0, 60.0, 50.0], [10] * 3), trials.Side([5.0, 4.0, 6.0], [10] * 3, {"why"})
+    text = "\n".join(trials.report("digits", 30, 2, plain, ours, "cuda"))
     assert "plain 50.0 s [40.0, 60.0]" in text
     assert (
         "10.00 × trials per hour (target 20), 15.00 × runs" in text
     )  # 15 runs of finalists beside 30 trials
     assert text.endswith("why")
-    alone = "\n".join(trials.report("digits", 30, 2, trials.Side(), own, "cuda"))
+    alone = "\n".join(trials.report("digits", 30, 2, trials.Side(), ours, "cuda"))
     assert "30 trials × 2 epochs" in alone
     assert "21,600 trials an hour" in alone
-    told = "\n".join(grids.report("digits", 30, [(8.0, 9.0)] * 3, [(2.0, 6.0)] * 3, "cuda"))
-    assert "target 15" in told
-    assert "ratio 4.00" in told
+    grids_text = "\n".join(grids.report("digits", 30, [(8.0, 9.0)] * 3, [(2.0, 6.0)] * 3, "cuda"))
+    assert "target 15" in grids_text
+    assert "ratio 4.00" in grids_text
     assert "target 4" in "\n".join(grids.report("digits", 30, [(8.0, 9.0)], [(2.0, 6.0)], "cpu"))
 
 
 def test_lanes_are_compared_with_the_graphed_loop_where_there_is_one():
     times = {"plain": [4.0], "resident": [3.0], lanes.GRAPHED: [2.0, 1.0, 3.0], "8 lanes": [0.5, 0.4, 0.6]}
-    told = list(lanes.lines(times, 0.1, "cuda"))
-    assert told[-1] == "  8 lanes: 4.00 × CUDA-graphed solo loop (target 3)"
-    assert "8.00 × plain, 20.0% of the roofline" in told[-2]
+    lines = list(lanes.lines(times, 0.1, "cuda"))
+    assert lines[-1] == "  8 lanes: 4.00 × CUDA-graphed solo loop (target 3)"
+    assert "8.00 × plain, 20.0% of the roofline" in lines[-2]
     del times[lanes.GRAPHED]
     assert "graph" not in "".join(lanes.lines(times, 0.1, "cpu"))
 

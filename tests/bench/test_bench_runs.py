@@ -93,12 +93,12 @@ def test_trials_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     trials.main(
         ["--trials", "4", "--epochs", "1", "--repeats", "1", "--tasks", "breast-cancer", "--device", "cpu"]
     )
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == common.hardware(CPU)
-    assert "n = 1" in told[1]
-    assert told[2].startswith("left out: ")
-    assert told[3].startswith("breast-cancer: plain ")
-    assert "(target 8)" in told[5]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == common.hardware(CPU)
+    assert "n = 1" in lines[1]
+    assert lines[2].startswith("left out: ")
+    assert lines[3].startswith("breast-cancer: plain ")
+    assert "(target 8)" in lines[5]
 
 
 @pytest.mark.bench
@@ -119,20 +119,20 @@ def test_an_absolute_time_from_end_to_end(capsys: pytest.CaptureFixture[str]):
             "--own-only",
         ]
     )
-    told = capsys.readouterr().out
-    assert "4 trials × 1 epochs, and 15 runs of finalists: an absolute time" in told
-    assert "plain" not in told
+    output = capsys.readouterr().out
+    assert "4 trials × 1 epochs, and 15 runs of finalists: an absolute time" in output
+    assert "plain" not in output
 
 
 @pytest.mark.bench
 @pytest.mark.usefixtures("one_thread_each")
 def test_grids_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     grids.main(["--repeats", "1", "--tasks", "wine", "--device", "cpu"])
-    told = capsys.readouterr().out
-    assert "(target 4 for the grids alone)" in told
-    assert "grids alone: one after another" in told
-    own, whole = (float(seconds) for seconds in re.findall(r", ablate ([\d.]+) s", told))
-    assert 0 < own < whole
+    output = capsys.readouterr().out
+    assert "(target 4 for the grids alone)" in output
+    assert "grids alone: one after another" in output
+    seconds_alone, whole = (float(seconds) for seconds in re.findall(r", ablate ([\d.]+) s", output))
+    assert 0 < seconds_alone < whole
 
 
 @pytest.mark.slow
@@ -141,11 +141,11 @@ def test_lanes_from_end_to_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(solo, "STEPS", {"cpu": 4})
     monkeypatch.setattr(lanes, "SIZES", {"cpu": 256})
     lanes.main(["--repeats", "1", "--tasks", "wine", "--device", "cpu", "--bf16"])
-    told = capsys.readouterr().out
-    assert told.count("  plain: ") == told.count("  one lane: ") == 2
-    assert "float32, kernel" in told
-    assert "bfloat16, kernel" in told
-    assert "graph" not in told.lower()
+    output = capsys.readouterr().out
+    assert output.count("  plain: ") == output.count("  one lane: ") == 2
+    assert "float32, kernel" in output
+    assert "bfloat16, kernel" in output
+    assert "graph" not in output.lower()
 
 
 @pytest.mark.gpu

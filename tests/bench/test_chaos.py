@@ -84,8 +84,8 @@ def test_only_a_signal_that_was_sent_and_answered_is_kept(
         return done
 
     monkeypatch.setattr(subprocess, "run", run)
-    told = signals.seen(tmp_path, signal.SIGTERM, 1, "call:5000", ["rank"])
-    assert told == expected if not expected else expected in (told or "")
+    complaint = signals.seen(tmp_path, signal.SIGTERM, 1, "call:5000", ["rank"])
+    assert complaint == expected if not expected else expected in (complaint or "")
 
 
 def test_signals_are_drawn_within_the_commands_moments_and_counted_if_sent(
@@ -120,9 +120,9 @@ def test_load_is_within_its_limits_and_what_exceeds_them_is_told(
     monkeypatch.setattr(load, "REPORT", load.Limits(10, page=0.001))
     monkeypatch.setattr(load, "RESUMED", load.Limits(3, memory=0.001))
     monkeypatch.setattr(load, "TABLE", load.Limits(0.001))
-    told = Tally()
-    load.check(tmp_path / "again", 50, 0, told)
-    assert [line.partition(":")[0] for line in told.failed] == [
+    exceeding = Tally()
+    load.check(tmp_path / "again", 50, 0, exceeding)
+    assert [line.partition(":")[0] for line in exceeding.failed] == [
         "report of 50 runs", "report of 50 trials", "resuming 50 runs", "ranking a table of 100 rows",
     ]  # fmt: skip
 

@@ -31,5 +31,5 @@ def changed(trick: str, gradients: LaneTensors, lanes: Sequence[Mapping[str, Any
     """What the trick makes of `gradients` in lanes with these settings."""
     catalogue = registry()
     p = Settings.stack(catalogue[trick], lanes, torch.device("cpu"), torch.float64)
-    found: LaneTensors = catalogue.code(trick).gradient(gradients, gradients, p)
-    return found
+    outcome: LaneTensors = catalogue.code(trick).gradient(gradients, gradients, p)
+    return outcome

@@ -32,10 +32,10 @@ def images(channels: int = 2, height: int = 5, width: int = 7, seed: int = 0) ->
 def changed(trick: str, lanes: Sequence[Mapping[str, Any] | None], batch: Batch, seed: int = 0) -> Batch:
     """What the trick makes of the batch in lanes with these settings (and the defaults)."""
     catalogue = registry()
-    full = [None if own is None else {**catalogue[trick].defaults, **own} for own in lanes]
+    full = [None if lane is None else {**catalogue[trick].defaults, **lane} for lane in lanes]
     p = Settings.stack(catalogue[trick], full, torch.device("cpu"), torch.float64)
-    found: Batch = catalogue.code(trick).batch(batch, draws(len(lanes), seed), p)
-    return found
+    outcome: Batch = catalogue.code(trick).batch(batch, draws(len(lanes), seed), p)
+    return outcome
 
 
 def with_extremes(batch: Batch) -> Batch:
@@ -72,16 +72,16 @@ def bilinear(image: np.ndarray, matrix: np.ndarray, offset: tuple[float, float] 
     return out
 
 
-def assert_same_images(found: Tensor, expected: Sequence[Sequence[np.ndarray]]) -> None:
+def assert_same_images(changed_images: Tensor, expected: Sequence[Sequence[np.ndarray]]) -> None:
     """`[K, B, C, H, W]` to the precision of the drawn numbers, which are float32."""
-    torch.testing.assert_close(found, torch.from_numpy(np.array(expected)), rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(changed_images, torch.from_numpy(np.array(expected)), rtol=1e-4, atol=2e-5)
 
 
 def assert_neutral_lanes_are_untouched(trick: str, neutral: Mapping[str, Any]) -> None:
     batch = images(seed=9)
     assert not torch.equal(changed(trick, [neutral, None, {}, None], batch).x[2], batch.x[2])
     batch = with_extremes(batch)
-    found = changed(trick, [neutral, None, {}, None], batch)
+    outcome = changed(trick, [neutral, None, {}, None], batch)
     for lane in (0, 1, 3):
-        assert same_bits(found.x[lane], batch.x[lane])
-        assert same_bits(found.target[lane], batch.target[lane])
+        assert same_bits(outcome.x[lane], batch.x[lane])
+        assert same_bits(outcome.target[lane], batch.target[lane])

@@ -134,10 +134,10 @@ def assert_lanes_equal_alone(
     tricks = [Recipe.of(registry(), {"momentum": {"lr": 0.1}, **recipe}) for recipe in recipes]
     runs = [Run(context.task.name, recipe, seed, 2) for seed, recipe in enumerate(tricks)]
     together = outcomes(context, runs)
-    for run, found in zip(runs, together, strict=True):
+    for run, result in zip(runs, together, strict=True):
         (alone,) = outcomes(context, [run])
-        assert alone == found, run.recipe
-    assert len({str(found) for found in together}) == len(runs), "settings that act the same prove nothing"
+        assert alone == result, run.recipe
+    assert len({str(result) for result in together}) == len(runs), "settings that act the same prove nothing"
 
 
 def outcomes(context: TaskContext, runs: Sequence[Run]) -> list[list[Any]]:

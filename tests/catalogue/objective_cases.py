@@ -31,7 +31,7 @@ def problem(seed: int, lanes: int = 20, examples: int = 6, columns: int = 4) -> 
 
 def settings(trick: str, lanes: Sequence[Mapping[str, Any]]) -> Settings:
     record = registry()[trick]
-    full = [{**record.defaults, **own} for own in lanes]
+    full = [{**record.defaults, **lane} for lane in lanes]
     return Settings.stack(record, full, torch.device("cpu"), torch.float64)
 
 

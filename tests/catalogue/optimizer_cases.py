@@ -136,15 +136,15 @@ def assert_equal_to(
     rng = random.Random(f"{trick} {seed}")
     settings = [settings_of(trick, rng) for _ in range(lanes)]
     problem = Problem(lanes, seed)
-    found = train_lanes([{trick: own} for own in settings], problem, steps=steps)
-    for lane, own in enumerate(settings):
-        for name, expected in train_alone(reference(own), problem, lane, steps).items():
-            assert_rounding(found[name][lane], expected)
+    trained = train_lanes([{trick: lane_settings} for lane_settings in settings], problem, steps=steps)
+    for lane, lane_settings in enumerate(settings):
+        for name, expected in train_alone(reference(lane_settings), problem, lane, steps).items():
+            assert_rounding(trained[name][lane], expected)
 
 
-def assert_rounding(found: Tensor, expected: Tensor) -> None:
+def assert_rounding(weights: Tensor, expected: Tensor) -> None:
     """Equal to float64 rounding over the steps of a training."""
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(weights, expected, rtol=1e-11, atol=1e-12)
 
 
 def assert_lanes_equal_alone(recipes: Sequence[Mapping[str, Any]], seed: int) -> None:

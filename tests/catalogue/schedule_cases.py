@@ -18,7 +18,7 @@ def random_settings(trick: str, lanes: int, seed: int) -> list[dict[str, Any]]:
     rng = random.Random(f"{trick} {seed}")
     drawn = [settings_of(trick, rng) for _ in range(lanes)]
     whole = {p.name for p in registry()[trick].parameters if p.is_integer}
-    return [{k: round(v) if k in whole else v for k, v in own.items()} for own in drawn]
+    return [{k: round(v) if k in whole else v for k, v in setting.items()} for setting in drawn]
 
 
 def factors(trick: str, lanes: list[dict[str, Any]], total: int, per_epoch: int) -> Tensor:
@@ -26,5 +26,5 @@ def factors(trick: str, lanes: list[dict[str, Any]], total: int, per_epoch: int)
     catalogue = registry()
     p = Settings.stack(catalogue[trick], lanes, torch.device("cpu"), torch.float64)
     steps = torch.arange(total)[:, None].expand(total, len(lanes))
-    found: Tensor = catalogue.code(trick).factor(steps, total, per_epoch, p)
-    return found.double()
+    curves: Tensor = catalogue.code(trick).factor(steps, total, per_epoch, p)
+    return curves.double()

@@ -36,13 +36,13 @@ def test_the_folded_kernel_is_the_sum_of_three_convolutions() -> None:
 
 
 def test_kernels_are_drawn_as_torch_draws_those_of_a_convolution() -> None:
-    found = drawn((400, 5, 1, 3), torch.Generator().manual_seed(0))
+    kernels = drawn((400, 5, 1, 3), torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     reference = nn.Conv2d(5, 400, (1, 3)).weight.detach()
-    assert found.shape == reference.shape
+    assert kernels.shape == reference.shape
     for of in (torch.max, torch.min, torch.std):
-        torch.testing.assert_close(of(found), of(reference), rtol=0.02, atol=0)
-    assert found.mean().abs() < 0.02
+        torch.testing.assert_close(of(kernels), of(reference), rtol=0.02, atol=0)
+    assert kernels.mean().abs() < 0.02
 
 
 @pytest.mark.parametrize("on", [True, False])

@@ -29,7 +29,7 @@ def test_without_decay_it_is_adam_and_with_it_adam_decayed_beside_the_rule() -> 
     """Also that a decay of zero is legal, though it is no neutral setting: the rule is still Adam's."""
     problem = Problem(2, 5)
     recipes = [{"adamw": {"lr": 0.01, "decay": decay}} for decay in (0.0, 0.3)]
-    found = train_lanes(recipes, problem)
+    trained = train_lanes(recipes, problem)
     adam = train_lanes(
         [
             {"adam": {"lr": 0.01}, "weight_decay": {"decay": decay, "mode": "decoupled"}}
@@ -37,7 +37,7 @@ def test_without_decay_it_is_adam_and_with_it_adam_decayed_beside_the_rule() -> 
         ],
         problem,
     )
-    assert_rounding(found.flat, adam.flat)
+    assert_rounding(trained.flat, adam.flat)
     assert registry()["adamw"].neutral is None
 
 

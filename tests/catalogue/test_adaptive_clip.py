@@ -60,9 +60,9 @@ def clipped(w: np.ndarray, g: np.ndarray, clipping: float, eps: float) -> np.nda
         w, g = np.moveaxis(w, 0, -1), np.moveaxis(g, 0, -1)
         units = [(w[..., o], g[..., o]) for o in range(w.shape[-1])]
     out = []
-    for own, slope in units:
+    for unit, slope in units:
         length = math.sqrt(math.fsum(float(x) ** 2 for x in slope.ravel()))
-        limit = clipping * max(math.sqrt(math.fsum(float(x) ** 2 for x in own.ravel())), eps)
+        limit = clipping * max(math.sqrt(math.fsum(float(x) ** 2 for x in unit.ravel())), eps)
         out.append(slope if length < limit else slope * (limit / max(length, 1e-6)))
     return out[0] if np.squeeze(w).ndim <= 1 else np.stack(out, axis=0)
 
@@ -72,13 +72,13 @@ def test_equals_the_authors_rule(seed: int) -> None:
     rng = random.Random(seed)
     lanes = [(10 ** rng.uniform(-3, 0), 10 ** rng.uniform(-4, -1)) for _ in range(4)]
     weights, given = tensors(4, seed, 1.0), tensors(4, seed + 1000, 0.05)
-    found = gradient(given, weights, settings(*lanes))
+    clipped_lanes = gradient(given, weights, settings(*lanes))
     changed = 0
     for spec in SPECS:
         for lane, (clipping, eps) in enumerate(lanes):
             w, g = weights[spec.name][lane].numpy(), given[spec.name][lane].numpy()
             expected = g if spec.head else clipped(w, g, clipping, eps)
-            np.testing.assert_allclose(found[spec.name][lane].numpy(), expected, rtol=1e-13, atol=0)
+            np.testing.assert_allclose(clipped_lanes[spec.name][lane].numpy(), expected, rtol=1e-13, atol=0)
             changed += not np.array_equal(expected, g)
     assert changed > 4
 
@@ -89,28 +89,30 @@ def test_gradients_of_units_of_zeros_are_held_against_eps(length: float) -> None
     given = LaneTensors(LAYOUT, torch.zeros(1, LAYOUT.width, dtype=torch.float64))
     weights = given.like(given.flat.clone())
     given["linear.weight"][0, :, 0] = length
-    found = gradient(given, weights, settings((1e-3, 1e-4)))["linear.weight"][0, :, 0]
+    slopes = gradient(given, weights, settings((1e-3, 1e-4)))["linear.weight"][0, :, 0]
     expected = torch.full((6,), length * 1e-7 / max(length, 1e-6), dtype=torch.float64)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(slopes, expected, rtol=1e-12, atol=0)
 
 
 def test_no_unit_is_longer_than_its_share_and_the_head_is_left_alone() -> None:
     weights, given = tensors(3, 1, 1.0), tensors(3, 2, 10.0)
-    found = gradient(given, weights, settings(*[(0.02, 1e-3)] * 3))
+    clipped_lanes = gradient(given, weights, settings(*[(0.02, 1e-3)] * 3))
     for name in ("linear.weight", "conv.weight"):
-        lengths = found[name].flatten(2).norm(dim=2)
+        lengths = clipped_lanes[name].flatten(2).norm(dim=2)
         limits = 0.02 * weights[name].flatten(2).norm(dim=2).clamp(min=1e-3)
         assert (lengths <= limits * (1 + 1e-12)).all()
     for name in ("head.weight", "head.bias"):
-        assert torch.equal(found[name], given[name])
+        assert torch.equal(clipped_lanes[name], given[name])
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.0, 1.0, 1e30])
 def test_neutral_keeps_every_bit_even_where_a_norm_overflows(scale: float) -> None:
     weights = tensors(3, 3, 1.0, torch.float32)
     given = tensors(3, 4, scale, torch.float32)
-    found = gradient(given, weights, settings((math.inf, 1e-3), None, (math.inf, 1e-2), dtype=torch.float32))
-    assert torch.equal(found.flat.view(torch.int32), given.flat.view(torch.int32))
+    clipped_lanes = gradient(
+        given, weights, settings((math.inf, 1e-3), None, (math.inf, 1e-2), dtype=torch.float32)
+    )
+    assert torch.equal(clipped_lanes.flat.view(torch.int32), given.flat.view(torch.int32))
 
 
 def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
@@ -118,7 +120,7 @@ def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
     lanes = [(10 ** rng.uniform(-3, 0), 10 ** rng.uniform(-4, -1)) for _ in range(13)]
     weights, given = tensors(13, 5, 1.0, torch.float32), tensors(13, 6, 0.1, torch.float32)
     together = gradient(given, weights, settings(*lanes, dtype=torch.float32))
-    for lane, own in enumerate(lanes):
+    for lane, lane_settings in enumerate(lanes):
         pick = torch.tensor([lane])
-        alone = gradient(given.take(pick), weights.take(pick), settings(own, dtype=torch.float32))
+        alone = gradient(given.take(pick), weights.take(pick), settings(lane_settings, dtype=torch.float32))
         assert torch.equal(together.flat[lane], alone.flat[0])

@@ -17,7 +17,7 @@ def test_draws_are_the_inverse_of_the_cumulated_weights(seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = random.choice(4, (20, 60), p=[0.7, 0.2, 0.07, 0.03])
     uniform, powers = random.random((20, 30)), random.random(20)
-    found = drawn_examples(*map(torch.from_numpy, (labels, powers, uniform))).numpy()
+    examples = drawn_examples(*map(torch.from_numpy, (labels, powers, uniform))).numpy()
     for lane in range(20):
         counts = np.bincount(labels[lane])
         weights = np.array([counts[label] ** (powers[lane] - 1) for label in labels[lane]])
@@ -27,7 +27,7 @@ def test_draws_are_the_inverse_of_the_cumulated_weights(seed: int) -> None:
             while total <= uniform[lane, place]:
                 example += 1
                 total += shares[example]
-            assert found[lane, place] == example
+            assert examples[lane, place] == example
 
 
 def test_the_largest_number_is_an_example() -> None:
@@ -38,8 +38,8 @@ def test_the_largest_number_is_an_example() -> None:
 def test_classes_come_up_as_often_as_asked() -> None:
     labels = torch.tensor([0] * 90 + [1] * 10).expand(3, -1)
     uniform = (torch.arange(10000, dtype=torch.float64) + 0.5).expand(3, -1) / 10000
-    found = labels.gather(1, drawn_examples(labels, torch.tensor([0.0, 0.5, 1.0]), uniform))
-    rare = found.double().mean(1).tolist()
+    drawn_labels = labels.gather(1, drawn_examples(labels, torch.tensor([0.0, 0.5, 1.0]), uniform))
+    rare = drawn_labels.double().mean(1).tolist()
     assert rare == pytest.approx([0.5, 10**0.5 / (10**0.5 + 90**0.5), 0.1], abs=1e-3)
 
 

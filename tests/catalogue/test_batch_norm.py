@@ -82,13 +82,15 @@ def test_a_model_without_norms_gets_them_before_the_non_linearity_and_loses_the_
         x = inputs(name, 64)
         for place, site in net.sites():
             shape = (1, -1, *[1] * (len(place.output) - 2))
-            found: list[torch.Tensor] = []
-            handle = site.register_forward_hook(lambda module, args, y, found=found: found.append(y.clone()))
+            outputs: list[torch.Tensor] = []
+            handle = site.register_forward_hook(
+                lambda module, args, y, outputs=outputs: outputs.append(y.clone())
+            )
             net.module.train()(x)
             handle.remove()
-            dims = [d for d in range(found[0].ndim) if d != 1]
-            assert found[0].mean(dim=dims).abs().max() < 1e-5, "normalised output leaves the site"
-            standing = found[0]
+            dims = [d for d in range(outputs[0].ndim) if d != 1]
+            assert outputs[0].mean(dim=dims).abs().max() < 1e-5, "normalised output leaves the site"
+            standing = outputs[0]
             site.layer.bias.data += 100 * torch.arange(1, site.layer.bias.numel() + 1)
             again: list[torch.Tensor] = []
             handle = site.register_forward_hook(lambda module, args, y, again=again: again.append(y.clone()))

@@ -45,9 +45,9 @@ def test_equal_to_loops(seed: int) -> None:
     x = torch.randn(2, 1 + seed % 4, 6 + seed % 3, 8, generator=generator, dtype=torch.float64)
     layer = BlurPool(pool, size).double()
     layer.kernel = binomial(size).double()
-    found = layer(x)
-    assert found.shape == pool(x).shape
-    torch.testing.assert_close(found, torch.from_numpy(by_hand(x.numpy(), window, stride, padding, size)))
+    pooled = layer(x)
+    assert pooled.shape == pool(x).shape
+    torch.testing.assert_close(pooled, torch.from_numpy(by_hand(x.numpy(), window, stride, padding, size)))
     if seed < 6:
         assert torch.autograd.gradcheck(layer, x.requires_grad_())
 

@@ -79,11 +79,11 @@ def test_wrong_addresses_are_found() -> None:
 
 
 def test_the_data_are_the_whole_record() -> None:
-    found = json.loads(json.dumps([document(trick) for trick in registry().values()], allow_nan=False))
-    assert {row["name"] for row in found} == set(registry())
+    records = json.loads(json.dumps([document(trick) for trick in registry().values()], allow_nan=False))
+    assert {row["name"] for row in records} == set(registry())
     keys = {"seam", "slot", "parameters", "applies_to", "conflicts", "claims", "lane"}
-    assert all(keys <= row.keys() for row in found)
-    clip = next(row for row in found if row["name"] == "clip_norm")
+    assert all(keys <= row.keys() for row in records)
+    clip = next(row for row in records if row["name"] == "clip_norm")
     assert clip["parameters"][0]["neutral"] == "inf"
     assert clip["claims"][0]["source"]["year"] == 2012
 

@@ -20,13 +20,13 @@ def test_weights_and_gradient_follow_the_paper(seed: int) -> None:
     z, t, counts = random_logits(seed)
     betas = torch.linspace(0.1, 0.9999, len(z), dtype=torch.float64).tolist()
     p = settings_of_lanes("class_balanced", [{"beta": beta} for beta in betas], counts)
-    found = example_weight(t, p)
+    weight = example_weight(t, p)
     for lane, beta in enumerate(betas):
         weights = torch.tensor(by_hand(beta, counts), dtype=torch.float64)
-        torch.testing.assert_close(found[lane], t[lane] @ weights)
-    losses = -(t * z.log_softmax(-1)).sum(-1) * found
+        torch.testing.assert_close(weight[lane], t[lane] @ weights)
+    losses = -(t * z.log_softmax(-1)).sum(-1) * weight
     (gradient,) = torch.autograd.grad(losses.sum(), z)
-    torch.testing.assert_close(gradient, found[:, :, None] * (z.softmax(-1) - t))
+    torch.testing.assert_close(gradient, weight[:, :, None] * (z.softmax(-1) - t))
 
 
 def test_without_the_trick_every_weight_is_one() -> None:
@@ -41,7 +41,7 @@ def test_a_class_without_examples_has_a_finite_weight() -> None:
 
 def test_a_class_without_examples_weighs_as_one_with_one() -> None:
     p = settings_of_lanes("class_balanced", [{"beta": 0.9}, {"beta": 0.99}], [10, 0, 1])
-    found = example_weight(torch.eye(3, dtype=torch.float64).expand(2, 3, 3), p)
+    weight = example_weight(torch.eye(3, dtype=torch.float64).expand(2, 3, 3), p)
     for lane, beta in enumerate((0.9, 0.99)):
         expected = torch.tensor(by_hand(beta, [10, 1, 1]), dtype=torch.float64)
-        torch.testing.assert_close(found[lane], expected)
+        torch.testing.assert_close(weight[lane], expected)

@@ -40,7 +40,7 @@ def test_equals_torch(seed: int) -> None:
     rng = random.Random(seed)
     limits = [math.exp(rng.uniform(math.log(0.01), math.log(100))) for _ in range(5)]
     given = gradients(5, seed)
-    found = gradient(given, given, settings(*limits))
+    clipped = gradient(given, given, settings(*limits))
     for lane, limit in enumerate(limits):
         parameters = [
             nn.Parameter(torch.zeros(spec.shape, dtype=torch.float64)) for spec in LAYOUT.specs.values()
@@ -48,7 +48,7 @@ def test_equals_torch(seed: int) -> None:
         for parameter, tensor in zip(parameters, given.values(), strict=True):
             parameter.grad = tensor[lane].clone()
         nn.utils.clip_grad_norm_(parameters, limit)
-        for parameter, tensor in zip(parameters, found.values(), strict=True):
+        for parameter, tensor in zip(parameters, clipped.values(), strict=True):
             torch.testing.assert_close(tensor[lane], parameter.grad, rtol=1e-14, atol=0)
 
 
@@ -57,12 +57,12 @@ def test_long_gradients_end_at_the_limit_and_short_ones_keep_their_bits() -> Non
     limits = [
         norm * factor for norm, factor in zip(given.norm().tolist(), [0.1, 0.99, 1.01, 9.0] * 3, strict=True)
     ]
-    found = gradient(given, given, settings(*limits))
+    clipped = gradient(given, given, settings(*limits))
     for lane, limit in enumerate(limits):
         if lane % 4 >= 2:
-            assert torch.equal(found.flat[lane], given.flat[lane])
+            assert torch.equal(clipped.flat[lane], given.flat[lane])
         else:
-            norm = found.norm()[lane].item()
+            norm = clipped.norm()[lane].item()
             assert norm <= limit
             assert norm == pytest.approx(limit, rel=2e-6 / given.norm()[lane].item())
 
@@ -71,8 +71,8 @@ def test_long_gradients_end_at_the_limit_and_short_ones_keep_their_bits() -> Non
 def test_neutral_keeps_every_bit_even_where_the_norm_overflows(scale: float) -> None:
     given = gradients(3, 5, torch.float32)
     given = given.like(given.flat.sign() * scale if scale == float("inf") else given.flat * scale)
-    found = gradient(given, given, settings(math.inf, None, math.inf, dtype=torch.float32))
-    assert torch.equal(found.flat.view(torch.int32), given.flat.view(torch.int32))
+    clipped = gradient(given, given, settings(math.inf, None, math.inf, dtype=torch.float32))
+    assert torch.equal(clipped.flat.view(torch.int32), given.flat.view(torch.int32))
 
 
 def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
@@ -81,6 +81,6 @@ def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
     given = gradients(19, 6, torch.float32)
     together = gradient(given, given, settings(*limits, dtype=torch.float32))
     for lane, limit in enumerate(limits):
-        own = given.take(torch.tensor([lane]))
-        alone = gradient(own, own, settings(limit, dtype=torch.float32))
+        lane_gradient = given.take(torch.tensor([lane]))
+        alone = gradient(lane_gradient, lane_gradient, settings(limit, dtype=torch.float32))
         assert torch.equal(together.flat[lane], alone.flat[0])

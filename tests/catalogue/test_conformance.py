@@ -73,7 +73,9 @@ def test_lanes_equal_alone(name: str):
     contexts = with_kernels(checks, name)
     kernels = len({context.kernel for context in contexts})
     share = 3 if registry()[name].seam in IN_THE_PASS else kernels
-    contexts = [own for i, own in enumerate(contexts) if (i + i // kernels + number) % share == 0]
+    contexts = [
+        lane_context for i, lane_context in enumerate(contexts) if (i + i // kernels + number) % share == 0
+    ]
     assert contexts
     for context in contexts:
         check_lanes_of(checks, name, context)
@@ -175,7 +177,7 @@ def test_records_are_read_without_running_the_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("parameters", "(1,)", r"parameters is '\(1,\)', not tuple\[Parameter, ...\]"),
         ("parameters", "0.5", r"not tuple\[Parameter, ...\]"),
@@ -185,13 +187,15 @@ def test_records_are_read_without_running_the_file(tmp_path: Path):
         ("seam", "'model '", r"not Literal\['data'"),
     ],
 )
-def test_a_value_of_another_type_is_one_line_of_a_record(field: str, value: str, told: str, tmp_path: Path):
+def test_a_value_of_another_type_is_one_line_of_a_record(
+    field: str, value: str, message: str, tmp_path: Path
+):
     values = {"name": "'x'", "title": "'x'", "seam": "'model'", "claims": "()"} | {field: value}
     file = tmp_path / "x.py"
     file.write_text(
         f"\nTRICK = Trick({', '.join(f'{k}={v}' for k, v in values.items())})\n", encoding="utf-8"
     )
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         literal.read(file)
 
 

@@ -26,20 +26,20 @@ def test_equals_the_formula(seed: int) -> None:
     total, lanes = rng.randint(1, 5000), rng.randint(1, 5)
     steps = torch.tensor([[rng.randint(0, total) for _ in range(lanes)] for _ in range(8)])
     expected = [[0.5 * (1 + math.cos(math.pi * step / total)) for step in row] for row in steps.tolist()]
-    found = factor(steps, total, 7, settings(lanes)).double()
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=5e-7)
+    factors = factor(steps, total, 7, settings(lanes)).double()
+    torch.testing.assert_close(factors, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=5e-7)
 
 
 def test_equals_torchs_scheduler() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
     for step in range(40):
-        found = factor(torch.full((1,), step), 40, 10, settings(1)).item()
-        assert found == pytest.approx(schedule.get_last_lr()[0], abs=1e-6)
+        share = factor(torch.full((1,), step), 40, 10, settings(1)).item()
+        assert share == pytest.approx(schedule.get_last_lr()[0], abs=1e-6)
         optimizer.step()
         schedule.step()
 
 
 def test_it_begins_at_one_and_ends_at_zero() -> None:
-    found = factor(torch.tensor([[0], [50], [100]]), 100, 10, settings(1)).flatten().tolist()
-    assert found == pytest.approx([1.0, 0.5, 0.0], abs=1e-6)
+    factors = factor(torch.tensor([[0], [50], [100]]), 100, 10, settings(1)).flatten().tolist()
+    assert factors == pytest.approx([1.0, 0.5, 0.0], abs=1e-6)

@@ -44,10 +44,10 @@ def test_equals_the_paper(seed: int) -> None:
     rng = random.Random(seed)
     lanes = [(rng.randint(1, 12), rng.randint(1, 4)) for _ in range(6)]
     epochs, per_epoch = rng.randint(1, 40), rng.randint(1, 6)
-    found = curve(lanes, epochs, per_epoch, torch.float64)
+    curves = curve(lanes, epochs, per_epoch, torch.float64)
     for lane, (cycle, multiplier) in enumerate(lanes):
         expected = torch.tensor(walked(cycle, multiplier, epochs, per_epoch), dtype=torch.float64)
-        torch.testing.assert_close(found[lane], expected, rtol=0, atol=1e-14)
+        torch.testing.assert_close(curves[lane], expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(("cycle", "multiplier"), [(1, 1), (1, 2), (3, 1), (4, 2), (2, 3)])
@@ -59,16 +59,16 @@ def test_equals_torch_epoch_by_epoch(cycle: int, multiplier: int) -> None:
         expected.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    found = curve([(cycle, multiplier)], 30, 1, torch.float64)[0]
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-14)
+    factors = curve([(cycle, multiplier)], 30, 1, torch.float64)[0]
+    torch.testing.assert_close(factors, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-14)
 
 
 def test_restarts_stand_where_the_cycles_end() -> None:
-    found = curve([(2, 2)], 14, 10, torch.float64)[0]
+    factors = curve([(2, 2)], 14, 10, torch.float64)[0]
     starts = [0, 20, 60]
-    assert (found == 1).nonzero().flatten().tolist() == starts
-    assert all(found[t - 1] < 0.01 for t in [*starts[1:], 140])
-    falls = found[1:] < found[:-1]
+    assert (factors == 1).nonzero().flatten().tolist() == starts
+    assert all(factors[t - 1] < 0.01 for t in [*starts[1:], 140])
+    falls = factors[1:] < factors[:-1]
     assert (~falls).nonzero().flatten().tolist() == [t - 1 for t in starts[1:]]
 
 
@@ -76,5 +76,5 @@ def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
     rng = random.Random(2)
     lanes = [(rng.randint(1, 9), rng.randint(1, 3)) for _ in range(19)]
     together = curve(lanes, 23, 7, torch.float32)
-    for lane, own in enumerate(lanes):
-        assert torch.equal(together[lane], curve([own], 23, 7, torch.float32)[0])
+    for lane, lane_settings in enumerate(lanes):
+        assert torch.equal(together[lane], curve([lane_settings], 23, 7, torch.float32)[0])

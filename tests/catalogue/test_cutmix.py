@@ -17,17 +17,17 @@ def test_boxes_and_targets_follow_the_paper(height: int, least: int) -> None:
     for seed in range(0, 40, 4):
         batch = images(height=height, width=8, seed=seed)
         alphas = [0.3, 0.7, 1.0, 2.0]
-        found = changed("cutmix", [{"p": 0.8, "alpha": a} for a in alphas], batch, seed)
-        own = draws(seed=seed)
-        share = symmetric_beta(own.uniform("u"), own.uniform("v"), torch.tensor(alphas))
-        partner = own.permutation("partner", EXAMPLES)
+        cut_batch = changed("cutmix", [{"p": 0.8, "alpha": a} for a in alphas], batch, seed)
+        drawn = draws(seed=seed)
+        share = symmetric_beta(drawn.uniform("u"), drawn.uniform("v"), torch.tensor(alphas))
+        partner = drawn.permutation("partner", EXAMPLES)
         for lane in range(4):
             x, t = batch.x[lane].numpy().copy(), batch.target[lane].numpy().copy()
-            if float(own.uniform("mix")[lane]) < 0.8:
+            if float(drawn.uniform("mix")[lane]) < 0.8:
                 cut = float((1 - share[lane]).sqrt())
                 spans = []
                 for side, name in ((height, "row"), (8, "column")):
-                    centre, half = int(float(own.uniform(name)[lane]) * side), int(side * cut) // 2
+                    centre, half = int(float(drawn.uniform(name)[lane]) * side), int(side * cut) // 2
                     spans.append((max(centre - half, 0), min(centre + half, side)))
                 (top, bottom), (left, right) = spans
                 others = partner[lane].numpy()
@@ -35,14 +35,14 @@ def test_boxes_and_targets_follow_the_paper(height: int, least: int) -> None:
                 left_over = 1 - (bottom - top) * (right - left) / (8 * height)
                 t = left_over * t + (1 - left_over) * batch.target[lane].numpy()[others]
                 mixed += left_over < 1
-            np.testing.assert_array_equal(found.x[lane].numpy(), x)
-            np.testing.assert_allclose(found.target[lane].numpy(), t, rtol=1e-6)
+            np.testing.assert_array_equal(cut_batch.x[lane].numpy(), x)
+            np.testing.assert_allclose(cut_batch.target[lane].numpy(), t, rtol=1e-6)
     assert (mixed >= least) if least else (mixed == 0)
 
 
 def test_neutral() -> None:
     batch = with_extremes(images())
-    found = changed("cutmix", [{"p": 0.0}, None, {"p": 1.0}, None], batch)
+    cut_batch = changed("cutmix", [{"p": 0.0}, None, {"p": 1.0}, None], batch)
     for lane in (0, 1, 3):
-        assert same_bits(found.x[lane], batch.x[lane])
-        assert same_bits(found.target[lane], batch.target[lane])
+        assert same_bits(cut_batch.x[lane], batch.x[lane])
+        assert same_bits(cut_batch.target[lane], batch.target[lane])

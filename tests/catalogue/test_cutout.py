@@ -10,7 +10,7 @@ from image_cases import EXAMPLES, assert_neutral_lanes_are_untouched, changed, d
 
 def test_a_square_about_the_centre_is_zero() -> None:
     batch, sizes = images(), [0.2, 0.4, 0.6, 1.0]
-    found = changed("cutout", [{"size": s} for s in sizes], batch).x.numpy()
+    cut_images = changed("cutout", [{"size": s} for s in sizes], batch).x.numpy()
     rows, columns = (draws().uniform(name, EXAMPLES).numpy() for name in ("row", "column"))
     for lane, size in enumerate(sizes):
         side = ceil(size * 5)
@@ -21,7 +21,7 @@ def test_a_square_about_the_centre_is_zero() -> None:
                 for j in range(7):
                     if top <= i < top + side and left <= j < left + side:
                         expected[:, i, j] = 0
-            np.testing.assert_array_equal(found[lane, example], expected)
+            np.testing.assert_array_equal(cut_images[lane, example], expected)
 
 
 def test_neutral() -> None:

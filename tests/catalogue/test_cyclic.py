@@ -22,18 +22,21 @@ def paper(t: int, cycle: int, floor: float, shape: str) -> float:
 @sweep("seed", range(5))
 def test_equals_the_paper(seed: int) -> None:
     lanes = random_settings("cyclic", 20, seed)
-    found = factors("cyclic", lanes, 90, 3 + seed)
-    for lane, own in enumerate(lanes):
-        expected = [paper(t, own["cycle"] * (3 + seed), own["floor"], own["shape"]) for t in range(90)]
-        torch.testing.assert_close(found[:, lane], torch.tensor(expected, dtype=torch.float64))
+    curves = factors("cyclic", lanes, 90, 3 + seed)
+    for lane, lane_settings in enumerate(lanes):
+        expected = [
+            paper(t, lane_settings["cycle"] * (3 + seed), lane_settings["floor"], lane_settings["shape"])
+            for t in range(90)
+        ]
+        torch.testing.assert_close(curves[:, lane], torch.tensor(expected, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("mode", ["triangular", "triangular2"])
 def test_equals_torchs_scheduler(mode: str) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.2, 1.0, 10, mode=mode, cycle_momentum=False)
-    found = factors("cyclic", [{"shape": mode, "cycle": 4, "floor": 0.2}], 60, 5)
-    for value in found.flatten().tolist():
+    curves = factors("cyclic", [{"shape": mode, "cycle": 4, "floor": 0.2}], 60, 5)
+    for value in curves.flatten().tolist():
         assert value == pytest.approx(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()

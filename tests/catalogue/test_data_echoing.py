@@ -23,7 +23,7 @@ def by_hand(count: int, batch: int, factor: int, unit: str) -> list[int]:
     if unit == "example":
         return [place for place in range(count) for _ in range(factor)][:count]
     batches = [list(range(start, start + batch)) for start in range(0, count, batch)]
-    return [place for own in batches for _ in range(factor) for place in own][:count]
+    return [place for places in batches for _ in range(factor) for place in places][:count]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -31,9 +31,11 @@ def test_places_are_repeated(seed: int) -> None:
     batch, steps = 2 + seed, 7 + seed
     lanes = [{"factor": f, "unit": unit} for f in range(1, 11) for unit in ("batch", "example")]
     p = Settings.stack(registry()["data_echoing"], lanes, torch.device("cpu"))
-    found = position(torch.arange(batch * steps), batch, p)
-    for lane, own in enumerate(lanes):
-        assert found[lane].tolist() == by_hand(batch * steps, batch, own["factor"], own["unit"])
+    places = position(torch.arange(batch * steps), batch, p)
+    for lane, lane_settings in enumerate(lanes):
+        assert places[lane].tolist() == by_hand(
+            batch * steps, batch, lane_settings["factor"], lane_settings["unit"]
+        )
 
 
 def test_the_engine_trains_on_the_repeated_batches() -> None:

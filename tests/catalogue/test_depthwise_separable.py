@@ -21,16 +21,16 @@ def test_equal_to_the_full_convolution_of_the_products(seed: int) -> None:
     mine = DepthwiseSeparable(layer, generator).double()
     x = torch.randn(batch, channels, size + 4, size + 5, generator=generator, dtype=torch.float64)
     one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found = mine(one)
+    features = mine(one)
     depth, point = mine.depthwise.weight, mine.pointwise.weight
     kernel = torch.einsum("oi,ihw->oihw", point[:, :, 0, 0], depth[:, 0])
     expected = F.conv2d(two, kernel, mine.pointwise.bias, stride, padding, dilation)
-    torch.testing.assert_close(found, expected)
-    slope = torch.randn(found.shape, generator=generator, dtype=torch.float64)
-    gradients = torch.autograd.grad((found * slope).sum(), [one, depth, point])
+    torch.testing.assert_close(features, expected)
+    slope = torch.randn(features.shape, generator=generator, dtype=torch.float64)
+    gradients = torch.autograd.grad((features * slope).sum(), [one, depth, point])
     reference = torch.autograd.grad((expected * slope).sum(), [two, depth, point])
-    for own, other in zip(gradients, reference, strict=True):
-        torch.testing.assert_close(own, other)
+    for gradient, other in zip(gradients, reference, strict=True):
+        torch.testing.assert_close(gradient, other)
 
 
 def test_weights_are_drawn_as_torch_draws_them() -> None:

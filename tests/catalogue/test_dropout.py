@@ -90,8 +90,8 @@ def test_profile_rises_to_p() -> None:
 )
 def test_hidden_units_are_masked_and_inputs_are_not(name: str, places: list[str]) -> None:
     net = operated("dropout", name, p=0.5)
-    found = [path for path, module in net.module.named_modules() if isinstance(module, Dropout)]
-    assert found == [f"{place}.before.0" for place in places]
+    paths = [path for path, module in net.module.named_modules() if isinstance(module, Dropout)]
+    assert paths == [f"{place}.before.0" for place in places]
     assert net.touched["dropout"] == len(places)
 
 

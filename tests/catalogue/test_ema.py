@@ -40,13 +40,13 @@ def test_average_is_the_sum_of_all_weights_with_their_shares(seed):
     decays = random.uniform(0.01, 0.99, lanes)
     weights = path(random, lanes, steps)
     p = settings(decays.tolist())
-    found = averaged(followed(weights, p), weights[-1], p)
+    average_of_lanes = averaged(followed(weights, p), weights[-1], p)
     for lane, decay in enumerate(decays):
         kept = np.array([min(decay, (1 + t) / (10 + t)) for t in range(steps)])
         shares = [np.prod(kept)] + [(1 - kept[t]) * np.prod(kept[t + 1 :]) for t in range(steps)]
         assert sum(shares) == pytest.approx(1)
         expected = sum(share * now["a"][lane].numpy() for share, now in zip(shares, weights, strict=True))
-        np.testing.assert_allclose(found["a"][lane].numpy(), expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(average_of_lanes["a"][lane].numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_after_the_warm_up_it_is_torchs_average():
@@ -73,8 +73,10 @@ def test_neutral_lanes_are_scored_at_their_weights_and_lanes_do_not_mix():
     together = averaged(followed(weights, p), weights[-1], p)
     for lane, decay in enumerate(decays):
         one = settings([decay], torch.float32)
-        own = [now.take(torch.tensor([lane])) for now in weights]
-        assert torch.equal(averaged(followed(own, one), own[-1], one).flat[0], together.flat[lane])
+        lane_weights = [now.take(torch.tensor([lane])) for now in weights]
+        assert torch.equal(
+            averaged(followed(lane_weights, one), lane_weights[-1], one).flat[0], together.flat[lane]
+        )
         assert torch.equal(together.flat[lane], weights[-1].flat[lane]) is (decay in (0.0, None))
 
 

@@ -17,9 +17,9 @@ from ablate.seams.settings import Settings
 
 def with_tables(eps: list[float], *names: str) -> Settings:
     """Settings of the trick in as many lanes, float64, that know of these embedding tables."""
-    own = settings("fgm", [{"eps": e} for e in eps])
-    own.facts = Facts(embeddings=names)
-    return own
+    p = settings("fgm", [{"eps": e} for e in eps])
+    p.facts = Facts(embeddings=names)
+    return p
 
 
 def linear(weights, batch):
@@ -48,13 +48,13 @@ def test_loss_and_gradients(seed: int) -> None:
     batch = Batch(
         torch.tensor(tokens), torch.tensor(y)[..., None], torch.zeros(lanes, examples, dtype=torch.int64)
     )
-    found = objective(linear, weights, batch, with_tables(eps.tolist(), "E"))
-    gradients = torch.autograd.grad(found.sum(), [weights["E"], weights["w"]])
+    losses = objective(linear, weights, batch, with_tables(eps.tolist(), "E"))
+    gradients = torch.autograd.grad(losses.sum(), [weights["E"], weights["w"]])
     for lane in range(lanes):
         value, slope, gradient = table_slope(tables[lane], w[lane], tokens[lane], y[lane])
         moved = tables[lane] + eps[lane] * gradient / np.linalg.norm(gradient)
         worst, worst_slope, worst_gradient = table_slope(moved, w[lane], tokens[lane], y[lane])
-        assert found[lane].item() == pytest.approx((value + worst) / 2, rel=1e-12)
+        assert losses[lane].item() == pytest.approx((value + worst) / 2, rel=1e-12)
         np.testing.assert_allclose(gradients[0][lane].numpy(), (gradient + worst_gradient) / 2, atol=1e-13)
         np.testing.assert_allclose(gradients[1][lane].numpy(), (slope + worst_slope) / 2, atol=1e-13)
 
@@ -65,8 +65,8 @@ def test_a_table_without_gradient_is_not_moved() -> None:
         "w": torch.zeros(1, 2, dtype=torch.float64),
     }
     batch = Batch(torch.tensor([[0, 1]]), torch.ones(1, 2, 1), torch.zeros(1, 2, dtype=torch.int64))
-    found = objective(linear, weights, batch, with_tables([0.5], "E"))
-    assert found.item() == pytest.approx(np.log(2))
+    losses = objective(linear, weights, batch, with_tables([0.5], "E"))
+    assert losses.item() == pytest.approx(np.log(2))
 
 
 def test_a_model_without_a_trained_embedding_is_refused() -> None:

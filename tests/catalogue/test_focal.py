@@ -22,10 +22,10 @@ def test_loss_and_gradient_follow_the_paper(seed: int) -> None:
     z, t, _ = random_logits(seed)
     gammas = torch.linspace(0, 5, len(z), dtype=torch.float64)
     p = settings_of_lanes("focal", [{"gamma": gamma} for gamma in gammas.tolist()])
-    found = example_loss(z, t, p)
+    losses = example_loss(z, t, p)
     for lane in range(len(z)):
         expected = [by_hand(*row, float(gammas[lane])) for row in zip(z[lane].tolist(), t[lane].tolist(), strict=True)]  # fmt: skip
-        torch.testing.assert_close(found[lane].tolist(), expected)
+        torch.testing.assert_close(losses[lane].tolist(), expected)
     assert torch.autograd.gradcheck(lambda value: example_loss(value, t, p), z)
 
 
@@ -37,5 +37,5 @@ def test_gamma_zero_is_cross_entropy_and_certain_examples_have_no_gradient_that_
         (gradient,) = torch.autograd.grad(loss.sum(), z)
         assert gradient.isfinite().all()
     plain = torch.nn.functional.cross_entropy(z.flatten(0, 1), t.flatten(0, 1), reduction="none")
-    found = example_loss(z, t, settings_of_lanes("focal", [{"gamma": 0.0}] * 2))
-    assert found.flatten().tolist() == plain.tolist()
+    losses = example_loss(z, t, settings_of_lanes("focal", [{"gamma": 0.0}] * 2))
+    assert losses.flatten().tolist() == plain.tolist()

@@ -12,21 +12,21 @@ from sweep import sweep
 def test_equals_the_projection(seed: int) -> None:
     """Equation 2: P = I − e eᵀ with e the unit vector of equal entries."""
     gradients = random_gradients(20, seed)
-    found = changed("gradient_centralization", gradients, [{}] * 20)
+    centred = changed("gradient_centralization", gradients, [{}] * 20)
     for name in ("conv", "matrix"):
         units = gradients[name].flatten(2).numpy()
         size = units.shape[2]
         projection = np.eye(size) - np.full((size, size), 1 / size)
         expected = torch.from_numpy(units @ projection).reshape(gradients[name].shape)
         torch.testing.assert_close(
-            found[name], expected, rtol=1e-9, atol=1e-9 * float(gradients[name].abs().max())
+            centred[name], expected, rtol=1e-9, atol=1e-9 * float(gradients[name].abs().max())
         )
     for name in ("bias", "gain"):
-        assert torch.equal(found[name], gradients[name])
+        assert torch.equal(centred[name], gradients[name])
 
 
 def test_other_lanes_are_not_touched() -> None:
     gradients = random_gradients(3, 0)
-    found = changed("gradient_centralization", gradients, [None, {}, None])
-    assert torch.equal(found.flat[::2], gradients.flat[::2])
-    assert not torch.equal(found.flat[1], gradients.flat[1])
+    centred = changed("gradient_centralization", gradients, [None, {}, None])
+    assert torch.equal(centred.flat[::2], gradients.flat[::2])
+    assert not torch.equal(centred.flat[1], gradients.flat[1])

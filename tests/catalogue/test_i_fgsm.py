@@ -16,10 +16,10 @@ def test_loss_and_gradient_are_those_of_both_points(steps: int) -> None:
     lanes = [{"eps": 0.02 + 0.04 * lane, "steps": steps} for lane in range(len(w))]
     losses = objective(logistic, {"w": w}, batch, settings("i_fgsm", lanes))
     (gradient,) = torch.autograd.grad(losses.sum(), w)
-    for lane, own in enumerate(lanes):
+    for lane, lane_settings in enumerate(lanes):
         x, y = batch.x[lane].numpy(), batch.target[lane, :, 0].numpy()
         weights = w[lane].detach().numpy()
-        radius = own["eps"] * x.std(axis=0)
+        radius = lane_settings["eps"] * x.std(axis=0)
         point = x
         for _ in range(steps):
             slope = loss_and_slope(weights, point, y)[2]

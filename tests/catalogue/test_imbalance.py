@@ -22,10 +22,10 @@ def reasons(counts: list[int]) -> dict[str, str]:
 
 
 def test_balanced_classes_leave_nothing_to_balance() -> None:
-    found = reasons([20, 24, 22])
+    why_not = reasons([20, 24, 22])
     for trick in FOR_UNEQUAL:
-        assert found[trick] == "the classes are balanced: 20 to 24 training examples each"
-    assert not found["focal"]
+        assert why_not[trick] == "the classes are balanced: 20 to 24 training examples each"
+    assert not why_not["focal"]
 
 
 @pytest.mark.parametrize("counts", [[20, 25], [5, 100, 30]])

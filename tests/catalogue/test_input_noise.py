@@ -17,12 +17,12 @@ SHARES = [0.05, 0.1, 0.3, 0.5]
 def test_noise_has_the_inputs_scale(table: bool) -> None:
     batch = images()
     x = batch.x[:, :, 0, 0] * torch.tensor([1.0, 10, 100, 1, 1, 1, 1]) + 5 if table else batch.x
-    found = changed("input_noise", [{"share": s} for s in SHARES], batch.replaced(x=x)).x
+    noisy = changed("input_noise", [{"share": s} for s in SHARES], batch.replaced(x=x)).x
     noise = draws().normal("noise", EXAMPLES, *x.shape[2:]).double().numpy()
     for lane, share in enumerate(SHARES):
-        own = x[lane].numpy()
-        scale = own.std(axis=0) if table else own.std()
-        np.testing.assert_allclose(found[lane].numpy(), own + share * scale * noise[lane], rtol=1e-6)
+        inputs = x[lane].numpy()
+        scale = inputs.std(axis=0) if table else inputs.std()
+        np.testing.assert_allclose(noisy[lane].numpy(), inputs + share * scale * noise[lane], rtol=1e-6)
 
 
 def test_tokens_are_refused() -> None:

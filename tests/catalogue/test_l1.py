@@ -19,19 +19,19 @@ def test_penalty_and_gradient(seed: int) -> None:
         for name, shape in shapes.items()
     }
     strengths = torch.logspace(-6, -2, 20, dtype=torch.float64)
-    found = penalty(weights, settings_of_lanes("l1", [{"strength": s} for s in strengths.tolist()]))
+    penalties = penalty(weights, settings_of_lanes("l1", [{"strength": s} for s in strengths.tolist()]))
     for lane, strength in enumerate(strengths.tolist()):
         numbers = weights["conv"][lane].flatten().tolist() + weights["matrix"][lane].flatten().tolist()
-        assert found[lane].item() == pytest.approx(strength * sum(abs(number) for number in numbers))
-    gradients = torch.autograd.grad(found.sum(), [weights["conv"], weights["matrix"]])
+        assert penalties[lane].item() == pytest.approx(strength * sum(abs(number) for number in numbers))
+    gradients = torch.autograd.grad(penalties.sum(), [weights["conv"], weights["matrix"]])
     for name, gradient in zip(("conv", "matrix"), gradients, strict=True):
         lanes = strengths.reshape(-1, *[1] * (gradient.ndim - 1))
         torch.testing.assert_close(gradient, lanes * weights[name].detach().sign())
-    assert torch.autograd.grad(found.sum(), weights["bias"], allow_unused=True) == (None,)
+    assert torch.autograd.grad(penalties.sum(), weights["bias"], allow_unused=True) == (None,)
 
 
 def test_neutral_adds_nothing_and_zero_has_no_slope() -> None:
     weights = {"matrix": torch.zeros(2, 3, 3, requires_grad=True)}
-    found = penalty(weights, settings_of_lanes("l1", [None, {"strength": 0.1}]))
-    assert found.tolist() == [0.0, 0.0]
-    assert torch.autograd.grad(found.sum(), weights["matrix"])[0].eq(0).all()
+    penalties = penalty(weights, settings_of_lanes("l1", [None, {"strength": 0.1}]))
+    assert penalties.tolist() == [0.0, 0.0]
+    assert torch.autograd.grad(penalties.sum(), weights["matrix"])[0].eq(0).all()

@@ -53,8 +53,8 @@ def test_equals_torchs_own_label_smoothing():
     logits = torch.randn(1, 20, 5, generator=generator, dtype=torch.float64)
     labels = torch.randint(5, (20,), generator=generator)
     changed = target(torch.nn.functional.one_hot(labels, 5).double()[None], settings([0.17]))
-    own = torch.nn.functional.cross_entropy(logits[0], changed[0])
-    assert own.item() == pytest.approx(
+    loss = torch.nn.functional.cross_entropy(logits[0], changed[0])
+    assert loss.item() == pytest.approx(
         torch.nn.functional.cross_entropy(logits[0], labels, label_smoothing=0.17).item(), rel=1e-14
     )
 
@@ -65,8 +65,8 @@ def test_neutral_lanes_are_untouched_and_lanes_do_not_mix():
     together = target(soft, settings(eps, torch.float32))
     assert torch.equal(together[0], soft[0])
     assert torch.equal(together[2], soft[2])
-    for lane, own in enumerate(eps):
-        assert torch.equal(together[lane], target(soft[lane][None], settings([own], torch.float32))[0])
+    for lane, lane_eps in enumerate(eps):
+        assert torch.equal(together[lane], target(soft[lane][None], settings([lane_eps], torch.float32))[0])
     assert together.sum(-1) == pytest.approx(
         soft.sum(-1) * (1 - torch.tensor([0, 0.1, 0, 0.3])[:, None]) + torch.tensor([0, 0.1, 0, 0.3])[:, None]
     )

@@ -21,9 +21,9 @@ def test_loss_and_gradient_follow_the_paper(seed: int) -> None:
     for lane, margin in enumerate(margins):
         constant = margin / max(n**-0.25 for n in counts)
         for example, label in enumerate(labels[lane].tolist()):
-            own = z[lane, example].exp()
+            odds = z[lane, example].exp()
             top = (z[lane, example, label] - constant / counts[label] ** 0.25).exp()
-            expected = -(top / (top + own.sum() - own[label])).log()
+            expected = -(top / (top + odds.sum() - odds[label])).log()
             torch.testing.assert_close(loss[lane, example], expected)
     (gradient,) = torch.autograd.grad(loss.sum(), z)
     torch.testing.assert_close(gradient, logits(z, t, p).softmax(-1) - t)
@@ -38,5 +38,5 @@ def test_neutral_is_the_identity() -> None:
 def test_the_rarest_class_has_the_whole_margin_also_where_it_has_no_examples(counts: list[int]) -> None:
     p = settings_of_lanes("ldam", [{"margin": 6.0}], counts)
     z = torch.zeros(1, 3, 3, dtype=torch.float64)
-    found = -logits(z, torch.eye(3, dtype=torch.float64)[None], p)[0].diagonal()
-    assert found.tolist() == pytest.approx([6.0, 6.0 / 2, 6.0 / 3])
+    margins = -logits(z, torch.eye(3, dtype=torch.float64)[None], p)[0].diagonal()
+    assert margins.tolist() == pytest.approx([6.0, 6.0 / 2, 6.0 / 3])

@@ -35,5 +35,5 @@ def test_neutral_is_the_identity_and_absent_classes_are_finite() -> None:
 
 def test_an_absent_class_counts_as_one_with_a_single_example() -> None:
     p = settings_of_lanes("logit_adjustment", [{"tau": 2.0}], [1, 98, 0, 1])
-    found = logits(torch.zeros(1, 1, 4, dtype=torch.float64), torch.zeros(1, 1, 4), p)
-    assert found.flatten().tolist() == pytest.approx([2 * math.log(n / 100) for n in (1, 98, 1, 1)])
+    adjusted = logits(torch.zeros(1, 1, 4, dtype=torch.float64), torch.zeros(1, 1, 4), p)
+    assert adjusted.flatten().tolist() == pytest.approx([2 * math.log(n / 100) for n in (1, 98, 1, 1)])

@@ -75,7 +75,7 @@ def test_mixing_is_that_of_a_loop(seed):
     partner = np.stack([random.permutation(examples) for _ in range(lanes)])
     share = random.uniform(size=lanes)
     values = torch.tensor(x, requires_grad=True)
-    found = mixed(values, torch.tensor(partner), torch.tensor(share))
+    mixture = mixed(values, torch.tensor(partner), torch.tensor(share))
     expected, slope = np.empty_like(x), np.zeros_like(x)
     weight = random.normal(size=x.shape)
     for lane in range(lanes):
@@ -83,8 +83,8 @@ def test_mixing_is_that_of_a_loop(seed):
             expected[lane, i] = x[lane, j] + share[lane] * (x[lane, i] - x[lane, j])
             slope[lane, i] += share[lane] * weight[lane, i]
             slope[lane, j] += (1 - share[lane]) * weight[lane, i]
-    np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-14)
-    (gradient,) = torch.autograd.grad((found * torch.tensor(weight)).sum(), values)
+    np.testing.assert_allclose(mixture.detach().numpy(), expected, atol=1e-14)
+    (gradient,) = torch.autograd.grad((mixture * torch.tensor(weight)).sum(), values)
     np.testing.assert_allclose(gradient.numpy(), slope, atol=1e-14)
 
 
@@ -110,8 +110,8 @@ def test_neutral_lanes_are_untouched_and_lanes_do_not_mix():
     after = batch(before, draws, settings(alphas))
     for lane, alpha in enumerate(alphas):
         row = slice(lane, lane + 1)
-        own = Batch(before.x[row], before.target[row], before.index[row])
-        alone = batch(own, Draws(draws.keys[row], "mixup/"), settings([alpha]))
+        lane_batch = Batch(before.x[row], before.target[row], before.index[row])
+        alone = batch(lane_batch, Draws(draws.keys[row], "mixup/"), settings([alpha]))
         assert torch.equal(alone.x[0], after.x[lane])
         assert torch.equal(alone.target[0], after.target[lane])
 

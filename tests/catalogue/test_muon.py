@@ -53,8 +53,8 @@ def test_equals_the_reference(seed: int) -> None:
 def test_a_matrix_below_the_guard_of_the_norm_is_not_blown_up(scale: float) -> None:
     """Only a norm above 10⁻⁷ is divided by."""
     matrix = scale * torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = orthogonalised(matrix[None])[0]
-    torch.testing.assert_close(found, torch.from_numpy(polynomial(matrix.numpy())))
+    direction = orthogonalised(matrix[None])[0]
+    torch.testing.assert_close(direction, torch.from_numpy(polynomial(matrix.numpy())))
 
 
 def test_singular_values_end_near_one() -> None:

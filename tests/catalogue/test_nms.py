@@ -11,27 +11,27 @@ from ablate.seams.boxes import FACTOR, iou
 
 def test_overlap_of_degenerate_and_random_boxes():
     boxes = torch.cat([torch.tensor(DEGENERATE).double(), predictions(0)[0, 1, :, :4]])
-    found = iou(boxes[:, None], boxes[None])
+    overlaps = iou(boxes[:, None], boxes[None])
     expected = [[overlap(one, other) for other in boxes.tolist()] for one in boxes.tolist()]
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-14, atol=0)
-    assert float(found[0, 1]) == 1.0  # identical
-    assert float(found[0, 2]) == 0.0  # touching: boxes are half-open
-    assert float(found[0, 6]) == 0.5
-    assert found[4].abs().sum() == 0  # empty
-    assert found[5].abs().sum() == 0  # of negative size
+    torch.testing.assert_close(overlaps, torch.tensor(expected, dtype=torch.float64), rtol=1e-14, atol=0)
+    assert float(overlaps[0, 1]) == 1.0  # identical
+    assert float(overlaps[0, 2]) == 0.0  # touching: boxes are half-open
+    assert float(overlaps[0, 6]) == 0.5
+    assert overlaps[4].abs().sum() == 0  # empty
+    assert overlaps[5].abs().sum() == 0  # of negative size
 
 
 @pytest.mark.parametrize("seed", range(35))  # three images each
 def test_what_is_kept(seed):
     given = predictions(seed)
     lanes = [{"threshold": 0.3}, None, {"threshold": 0.6}]
-    found = views(None, torch.empty(0), given.expand(3, -1, -1, -1), settings_of_lanes("nms", lanes))
-    assert torch.equal(found[1], given[0])
+    kept_boxes = views(None, torch.empty(0), given.expand(3, -1, -1, -1), settings_of_lanes("nms", lanes))
+    assert torch.equal(kept_boxes[1], given[0])
     for lane, limit in ((0, 0.3), (2, 0.6)):
         for image in range(3):
             expected = suppressed(given[0, image], lambda share, limit=limit: float(share <= limit))
-            assert found[lane, image, :, FACTOR].tolist() == expected
-    changed = found.clone()
+            assert kept_boxes[lane, image, :, FACTOR].tolist() == expected
+    changed = kept_boxes.clone()
     changed[..., FACTOR] = 1
     assert torch.equal(changed, given.expand(3, -1, -1, -1))
 

@@ -98,11 +98,11 @@ def test_how_many_pairs_are_trained() -> None:
 @functools.cache
 def new_pairs() -> dict[str, set[Pair]]:
     """Small task -> the pairs that it can hold and those before it cannot."""
-    checks, found = suite(), dict[str, set[Pair]]()
+    checks, by_bench = suite(), dict[str, set[Pair]]()
     for bench in (FIRST, *BESIDE):
         pairs = compatible_pairs(combinable(checks, (checks.contexts | checks.holding)[bench]))
-        found[bench] = pairs.difference(*found.values())
-    return found
+        by_bench[bench] = pairs.difference(*by_bench.values())
+    return by_bench
 
 
 def test_a_trick_that_cannot_stand_another_is_found(tmp_path: Path) -> None:

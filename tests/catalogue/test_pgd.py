@@ -19,14 +19,14 @@ def test_loss_and_gradient_at_the_point_found(steps: int) -> None:
     lanes = [{"eps": 0.02 + 0.04 * lane, "step": 0.1 + 0.04 * lane, "steps": steps} for lane in range(len(w))]
     losses = objective(logistic, {"w": w}, batch.replaced(draws=draws), settings("pgd", lanes))
     (gradient,) = torch.autograd.grad(losses.sum(), w)
-    for lane, own in enumerate(lanes):
+    for lane, lane_settings in enumerate(lanes):
         x, y = batch.x[lane].numpy(), batch.target[lane, :, 0].numpy()
         weights = w[lane].detach().numpy()
-        radius = own["eps"] * x.std(axis=0)
+        radius = lane_settings["eps"] * x.std(axis=0)
         point = x + radius * start[lane]
         for _ in range(steps):
             slope = loss_and_slope(weights, point, y)[2]
-            point = np.clip(point + own["step"] * radius * np.sign(slope), x - radius, x + radius)
+            point = np.clip(point + lane_settings["step"] * radius * np.sign(slope), x - radius, x + radius)
         value, expected, _ = loss_and_slope(weights, point, y)
         assert losses[lane].item() == pytest.approx(value)
         np.testing.assert_allclose(gradient[lane].numpy(), expected, atol=1e-12)

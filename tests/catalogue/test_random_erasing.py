@@ -9,16 +9,16 @@ from image_cases import EXAMPLES, assert_neutral_lanes_are_untouched, changed, d
 def test_rectangles_have_the_drawn_size_and_place() -> None:
     batch = images(height=12, width=10)
     lanes = [{"p": p, "max_area": area} for p in (0.5, 1.0) for area in (0.1, 0.4)]
-    found = changed("random_erasing", lanes, batch).x.numpy()
+    erased = changed("random_erasing", lanes, batch).x.numpy()
     uniform = {name: draws().uniform(name, EXAMPLES).double().numpy() for name in ("area", "aspect", "row", "column", "erase")}  # fmt: skip
-    for lane, own in enumerate(lanes):
+    for lane, lane_settings in enumerate(lanes):
         for i in range(EXAMPLES):
             image, u = batch.x[lane, i].numpy(), {name: value[lane, i] for name, value in uniform.items()}
-            changed_pixels = (found[lane, i] != image).all(axis=0)
-            if u["erase"] >= own["p"]:
+            changed_pixels = (erased[lane, i] != image).all(axis=0)
+            if u["erase"] >= lane_settings["p"]:
                 assert not changed_pixels.any()
                 continue
-            area = (0.02 + u["area"] * (own["max_area"] - 0.02)) * 120
+            area = (0.02 + u["area"] * (lane_settings["max_area"] - 0.02)) * 120
             ratio = np.exp((2 * u["aspect"] - 1) * np.log(3.3))
             height = min(max(round(np.sqrt(area * ratio)), 1), 12)
             width = min(max(round(np.sqrt(area / ratio)), 1), 10)

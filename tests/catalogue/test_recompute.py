@@ -147,13 +147,13 @@ def test_the_second_run_draws_and_finds_what_the_first_did():
     plain = nn.Sequential(nn.Linear(6, 6), DrawsFromTorch(), Power(), nn.Linear(6, 3))
     again, _ = cut(deepcopy(plain), 2)
     x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
-    found = []
+    outcomes = []
     for module in (plain, again):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            found.append((alone(module, x), torch.rand(1)))
-    assert_equal(found[0][0], found[1][0])
-    assert found[0][1] == found[1][1]
+            outcomes.append((alone(module, x), torch.rand(1)))
+    assert_equal(outcomes[0][0], outcomes[1][0])
+    assert outcomes[0][1] == outcomes[1][1]
     assert again.get_buffer("2.scale") == 2
 
 
@@ -180,11 +180,11 @@ def test_only_the_segments_inputs_are_kept():
     )
     kept = []
     for chosen in (module, cut(deepcopy(module), 6)[0]):
-        own = {parameter.data_ptr() for parameter in chosen.parameters()}
+        addresses = {parameter.data_ptr() for parameter in chosen.parameters()}
         saved = {}
 
-        def pack(tensor, own=own, saved=saved):
-            if tensor.data_ptr() not in own:
+        def pack(tensor, addresses=addresses, saved=saved):
+            if tensor.data_ptr() not in addresses:
                 saved[tensor.data_ptr()] = tensor.numel()
             return tensor
 

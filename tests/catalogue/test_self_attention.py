@@ -27,11 +27,11 @@ def test_equal_to_torchs_attention(seed: int) -> None:
     one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
     rows = two.flatten(2).transpose(1, 2)
     expected = two + other(rows, rows, rows, need_weights=False)[0].transpose(1, 2).reshape(shape)
-    found = mine(one)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    outputs = mine(one)
+    torch.testing.assert_close(outputs, expected, rtol=1e-9, atol=1e-9)
     slope = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     gradients = torch.autograd.grad(
-        (found * slope).sum(), [one, mine.query, mine.key, mine.value, mine.output]
+        (outputs * slope).sum(), [one, mine.query, mine.key, mine.value, mine.output]
     )
     reference = torch.autograd.grad(
         (expected * slope).sum(), [two, other.in_proj_weight, other.out_proj.weight]

@@ -14,7 +14,7 @@ def test_equals_torch(seed: int, lanes: int, steps: int) -> None:
 
 def test_equals_momentum_without_momentum() -> None:
     problem = Problem(2, 3)
-    found = train_lanes([{"sgd": {"lr": 0.3}}, {"sgd": {"lr": 0.01}}], problem)
+    trained = train_lanes([{"sgd": {"lr": 0.3}}, {"sgd": {"lr": 0.01}}], problem)
     other = train_lanes([{"momentum": {"lr": lr, "momentum": 0.0}} for lr in (0.3, 0.01)], problem)
     for name in SHAPES:
-        assert torch.equal(found[name], other[name])
+        assert torch.equal(trained[name], other[name])

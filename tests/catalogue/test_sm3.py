@@ -27,7 +27,7 @@ def paper(settings: Mapping[str, Any]) -> Step:
             sets = maxima.setdefault(name, [np.zeros(size) for size in g.shape])
             nu = np.empty_like(g)
             for place in np.ndindex(*g.shape):
-                nu[place] = min(own[i] for own, i in zip(sets, place, strict=True)) + g[place] ** 2
+                nu[place] = min(cover[i] for cover, i in zip(sets, place, strict=True)) + g[place] ** 2
             maxima[name] = [np.array([np.take(nu, i, axis).max() for i in range(size)]) for axis, size in enumerate(g.shape)]  # fmt: skip
             scaled = np.divide(g, np.sqrt(nu), out=np.zeros_like(g), where=nu > 0)
             momenta[name] = beta * momenta.get(name, np.zeros_like(g)) + (1 - beta) * scaled
@@ -47,5 +47,5 @@ def test_a_weight_keeps_a_number_for_each_index_of_each_dimension() -> None:
     of_conv = [tensor for name, tensor in kept.items() if name.endswith("/conv")]
     assert sum(int(np.prod(tensor.shape[1:])) for tensor in of_conv) == 32 + 16 + 3 + 3
     for name, numbers in (("matrix", 32 + 16), ("bias", 1 + 32)):
-        own = [tensor for key, tensor in kept.items() if key.endswith(f"/{name}")]
-        assert sum(int(np.prod(tensor.shape[1:])) for tensor in own) == numbers
+        tensors_of_weight = [tensor for key, tensor in kept.items() if key.endswith(f"/{name}")]
+        assert sum(int(np.prod(tensor.shape[1:])) for tensor in tensors_of_weight) == numbers

@@ -51,11 +51,11 @@ def test_the_ensemble_is_the_mean_of_the_probabilities_at_the_ends_of_the_parts(
     for step in range(1, total + 1):
         average(state, LaneTensors(LAYOUT, paths[step]), torch.full((lanes,), step), p)
     last = LaneTensors(LAYOUT, paths[-1])
-    found = ensemble(predict, state, last, x, predict(x, last), p)
+    outputs = ensemble(predict, state, last, x, predict(x, last), p)
     ends = [paths[total * m // members] for m in range(1, members + 1)]
     each = [torch.stack([x[k] @ w[k].reshape(4, 4) for k in range(lanes)]).softmax(-1) for w in ends]
-    torch.testing.assert_close(found.softmax(-1), torch.stack(each).mean(0))
-    torch.testing.assert_close(found.exp().sum(-1), torch.ones(lanes, 6, dtype=torch.float64))
+    torch.testing.assert_close(outputs.softmax(-1), torch.stack(each).mean(0))
+    torch.testing.assert_close(outputs.exp().sum(-1), torch.ones(lanes, 6, dtype=torch.float64))
 
 
 def test_a_trained_run_is_scored_by_its_snapshots() -> None:

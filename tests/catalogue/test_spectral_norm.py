@@ -30,9 +30,9 @@ def both(seed: int) -> tuple[SpectralNorm, nn.Linear, torch.Tensor]:
     layer.weight.data.copy_(weight.t())
     spectral_norm(layer)
     torchs = layer.parametrizations.weight[0]  # type: ignore[union-attr, index]
-    for own, other in ((mine.u, torchs._v), (mine.v, torchs._u)):
-        start = torch.randn(own.shape, generator=generator, dtype=torch.float64)
-        for buffer in (own, other):
+    for vector, other in ((mine.u, torchs._v), (mine.v, torchs._u)):
+        start = torch.randn(vector.shape, generator=generator, dtype=torch.float64)
+        for buffer in (vector, other):
             buffer.copy_(start / start.norm())
     return mine, layer, weight
 
@@ -46,10 +46,10 @@ def test_weights_gradients_and_vectors_are_torchs(seed: int) -> None:
         mine.train(training)
         layer.train(training)
         leaf = weight.clone().requires_grad_()
-        found = mine(leaf)
+        normed = mine(leaf)
         expected = layer.weight.t()
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-        (gradient,) = torch.autograd.grad((found * slope).sum(), leaf)
+        torch.testing.assert_close(normed, expected, rtol=1e-10, atol=1e-12)
+        (gradient,) = torch.autograd.grad((normed * slope).sum(), leaf)
         (other,) = torch.autograd.grad((expected * slope).sum(), original)
         torch.testing.assert_close(gradient, other.t(), rtol=1e-9, atol=1e-11)
 

@@ -34,11 +34,11 @@ def test_the_mean_of_the_last_epochs_is_torchs(seed: int) -> None:
                 source.weight.data = flat[lane][None].clone()
                 models[lane].update_parameters(source)
     last = LaneTensors(LAYOUT, paths[-1])
-    found = averaged(state, last, p).flat
+    mean_weights = averaged(state, last, p).flat
     for lane, model in enumerate(models):
         expected = model.module.weight[0] if model.n_averaged else last.flat[lane]
-        torch.testing.assert_close(found[lane], expected.detach())
-    assert torch.equal(found[-1], last.flat[-1]), "start = 1 never averages"
+        torch.testing.assert_close(mean_weights[lane], expected.detach())
+    assert torch.equal(mean_weights[-1], last.flat[-1]), "start = 1 never averages"
 
 
 def test_the_mean_is_scored_from_the_first_epoch_that_counts_on() -> None:

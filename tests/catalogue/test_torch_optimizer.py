@@ -27,13 +27,13 @@ CLASSES = {
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_lanes_are_the_class_by_itself(name: str) -> None:
-    problem, found = Problem(3, 5), getattr(torch.optim, name)
+    problem, optimizer_class = Problem(3, 5), getattr(torch.optim, name)
     rates = [0.03, 0.003, 0.2]
     recipes = [{f"torch_{name.lower()}": {"lr": lr, **CLASSES[name]}} for lr in rates]
     with using_tricks(own_tricks([f"torch.optim.{name}"])):
         trained = train_lanes(recipes, problem)
     for lane, lr in enumerate(rates):
-        alone = train_alone(from_torch(found)({"lr": lr, **CLASSES[name]}), problem, lane)
+        alone = train_alone(from_torch(optimizer_class)({"lr": lr, **CLASSES[name]}), problem, lane)
         for key, expected in alone.items():
             assert_rounding(trained[key][lane], expected)
 
@@ -47,7 +47,7 @@ def test_lanes_of_a_group_equal_runs_alone_and_resume_exactly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("torch.optim.LBFGS", "needs a closure"),
         ("torch.optim.Nope", "is not a torch.optim.Optimizer"),
@@ -55,8 +55,8 @@ def test_lanes_of_a_group_equal_runs_alone_and_resume_exactly() -> None:
         ("no.such.Thing", "cannot be imported"),
     ],
 )
-def test_what_is_no_optimizer_is_refused(path: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_is_no_optimizer_is_refused(path: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         own_tricks([path])
 
 

@@ -41,11 +41,11 @@ def test_every_pixel_goes_to_its_place(seed):
     x = random.normal(size=(lanes, examples, channels, height, width))
     dy = random.integers(-height, height + 1, (lanes, examples))
     dx = random.integers(-width, width + 1, (lanes, examples))
-    found = shifted(shifted(torch.tensor(x), torch.tensor(dy), 3), torch.tensor(dx), 4).numpy()
+    moved_images = shifted(shifted(torch.tensor(x), torch.tensor(dy), 3), torch.tensor(dx), 4).numpy()
     for lane in range(lanes):
         for example in range(examples):
             expected = moved(x[lane, example], dy[lane, example], dx[lane, example])
-            np.testing.assert_array_equal(found[lane, example], expected)
+            np.testing.assert_array_equal(moved_images[lane, example], expected)
 
 
 def test_the_gradient_comes_back_by_the_way_the_pixels_went():
@@ -71,14 +71,14 @@ def test_shifts_are_uniform_up_to_the_limit(fraction, side, most):
 def test_rows_move_by_one_draw_and_columns_by_another():
     given = images(1, 6, 2, 8, 5)
     draws = Draws(seed_keys([5], CPU), "translate/")
-    found = batch(given, draws, settings([0.4])).x[0]
+    moved_images = batch(given, draws, settings([0.4])).x[0]
     dy, dx = (
         drawn_shift(draws.uniform(name, 6), torch.tensor([[0.4]]), side)[0]
         for name, side in (("dy", 8), ("dx", 5))
     )
     for example in range(6):
         expected = moved(given.x[0, example].numpy(), int(dy[example]), int(dx[example]))
-        np.testing.assert_array_equal(found[example].numpy(), expected)
+        np.testing.assert_array_equal(moved_images[example].numpy(), expected)
 
 
 def test_neutral_lanes_are_untouched_and_lanes_do_not_mix():
@@ -91,6 +91,8 @@ def test_neutral_lanes_are_untouched_and_lanes_do_not_mix():
     assert not torch.equal(together.x[1], given.x[1])
     assert together.target is given.target
     for lane, fraction in enumerate(fractions):
-        own = Batch(given.x[lane : lane + 1], given.target[lane : lane + 1], given.index[lane : lane + 1])
-        alone = batch(own, Draws(draws.keys[lane : lane + 1], "translate/"), settings([fraction]))
+        lane_batch = Batch(
+            given.x[lane : lane + 1], given.target[lane : lane + 1], given.index[lane : lane + 1]
+        )
+        alone = batch(lane_batch, Draws(draws.keys[lane : lane + 1], "translate/"), settings([fraction]))
         assert torch.equal(alone.x[0], together.x[lane])

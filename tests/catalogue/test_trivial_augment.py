@@ -53,9 +53,9 @@ def test_every_image_gets_one_change() -> None:
     ]
     assert_same_images(changed("trivial_augment", [{"strength": m} for m in most], batch).x, expected)
     batch = with_extremes(batch)
-    found = changed("trivial_augment", [{"strength": m} for m in most], batch).x
+    changed_images = changed("trivial_augment", [{"strength": m} for m in most], batch).x
     as_they_are = torch.from_numpy(kinds == 0)
-    assert same_bits(found[as_they_are], batch.x[as_they_are])
+    assert same_bits(changed_images[as_they_are], batch.x[as_they_are])
 
 
 def test_neutral() -> None:

@@ -45,7 +45,7 @@ def test_probabilities_are_the_mean_over_views(seed):
     predict = linear(torch.tensor(weight))
     plain = predict(torch.tensor(x))
     outputs = views(predict, torch.tensor(x), plain, settings(rows))
-    found = torch.stack(
+    outputs_of_lanes = torch.stack(
         [z.softmax(-1) if row == (1, False) else z.exp() for z, row in zip(outputs, rows, strict=True)]
     )
     for lane, (number, mirror) in enumerate(rows):
@@ -57,7 +57,7 @@ def test_probabilities_are_the_mean_over_views(seed):
                     z = np.tensordot(image, weight[lane], axes=3)
                     probabilities.append(np.exp(z - z.max()) / np.exp(z - z.max()).sum())
             np.testing.assert_allclose(
-                found[lane, example].numpy(), np.mean(probabilities, axis=0), rtol=1e-10
+                outputs_of_lanes[lane, example].numpy(), np.mean(probabilities, axis=0), rtol=1e-10
             )
 
 
@@ -102,6 +102,6 @@ def test_no_more_passes_than_the_lane_with_most_views_needs():
 def test_certain_outputs_stay_finite():
     x = torch.zeros(1, 1, 1, 2, 2)
     outputs = torch.tensor([[[1e4, -1e4]]])
-    found = views(lambda _: outputs, x, outputs, settings([(9, False)]))
-    assert found.isfinite().all()
-    assert found.softmax(-1).tolist() == [[[1.0, 0.0]]]
+    log_means = views(lambda _: outputs, x, outputs, settings([(9, False)]))
+    assert log_means.isfinite().all()
+    assert log_means.softmax(-1).tolist() == [[[1.0, 0.0]]]

@@ -36,18 +36,18 @@ def curve(p: Settings, total: int) -> Tensor:
 def test_is_the_line_from_zero_to_one_and_then_one(seed: int) -> None:
     rng = random.Random(seed)
     shares, total = [rng.uniform(0, 0.2) for _ in range(6)], rng.randint(1, 400)
-    found = curve(settings(*shares), total)
+    factors = curve(settings(*shares), total)
     for lane, share in enumerate(shares):
         length = Fraction(share) * total
         for t in range(total):
             expected = float((t + 1) / length) if t + 1 < length else 1.0
-            assert found[lane, t].item() == pytest.approx(expected, rel=1e-14)
+            assert factors[lane, t].item() == pytest.approx(expected, rel=1e-14)
 
 
 def test_last_step_of_the_warmup_has_the_full_rate_and_no_step_has_none() -> None:
-    found = curve(settings(0.1), 50)[0]
-    torch.testing.assert_close(found[:5], torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64))
-    assert (found[4:] == 1).all()
+    factors = curve(settings(0.1), 50)[0]
+    torch.testing.assert_close(factors[:5], torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64))
+    assert (factors[4:] == 1).all()
 
 
 def test_neutral_and_absent_lanes_have_a_factor_of_exactly_one() -> None:
@@ -69,7 +69,7 @@ def test_multiplies_the_schedule_that_is_on() -> None:
         {"warmup": {"share": 0.2}, "cosine_restarts": {"cycle": 4}},
         {},
     ]
-    runs = [Run("t", Recipe.of(registry(), {"momentum": True, **own}), 0, 10) for own in tricks]
+    runs = [Run("t", Recipe.of(registry(), {"momentum": True, **trick}), 0, 10) for trick in tricks]
     group = Group(runs, registry(), CPU)
     for t in range(100):
         warm, cosine, both, none = schedule_factor(group, torch.full((4,), t), 100, 10).tolist()

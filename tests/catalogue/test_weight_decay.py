@@ -78,10 +78,10 @@ def test_a_group_of_all_kinds_equals_torch_lane_by_lane(seed: int) -> None:
     rng.shuffle(kinds)
     recipes = [recipe_of(kind, rng) for kind in kinds]
     problem, steps = Problem(len(recipes), seed), STEPS if seed == 0 else 12
-    found = train_lanes(recipes, problem, steps=steps)
+    trained = train_lanes(recipes, problem, steps=steps)
     for lane, recipe in enumerate(recipes):
         for name, expected in train_alone(reference(recipe), problem, lane, steps).items():
-            assert_rounding(found[name][lane], expected)
+            assert_rounding(trained[name][lane], expected)
 
 
 @sweep("seed", range(2))

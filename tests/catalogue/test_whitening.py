@@ -19,14 +19,14 @@ def by_hand(x: np.ndarray, size: int, iterations: int, eps: float) -> np.ndarray
     rows = np.moveaxis(x, 1, 0).reshape(channels, -1)
     out = np.empty_like(rows)
     for first in range(0, channels, size):
-        own = rows[first : first + size]
-        own = own - own.mean(axis=1, keepdims=True)
-        sigma = own @ own.T / own.shape[1] + eps * np.eye(size)
+        group = rows[first : first + size]
+        group = group - group.mean(axis=1, keepdims=True)
+        sigma = group @ group.T / group.shape[1] + eps * np.eye(size)
         scaled = sigma / np.trace(sigma)
         p = np.eye(size)
         for _ in range(iterations):
             p = 0.5 * (3 * p - np.linalg.matrix_power(p, 3) @ scaled)
-        out[first : first + size] = p / np.sqrt(np.trace(sigma)) @ own
+        out[first : first + size] = p / np.sqrt(np.trace(sigma)) @ group
     return np.moveaxis(out.reshape(channels, batch, positions), 0, 1)
 
 
@@ -40,7 +40,7 @@ def test_training_mode_is_the_papers_algorithm(seed: int) -> None:
     for parameter in layer.parameters():
         parameter.data.normal_(generator=generator)
     white = by_hand(x.flatten(2).numpy(), size, iterations, 1e-3)
-    gamma, beta = (own.detach().numpy()[:, None] for own in (layer.weight, layer.bias))
+    gamma, beta = (tensor.detach().numpy()[:, None] for tensor in (layer.weight, layer.bias))
     expected = torch.from_numpy(white * gamma + beta).reshape(shape)
     torch.testing.assert_close(layer(x), expected, rtol=1e-8, atol=1e-8)
     if seed < 5:

@@ -22,10 +22,10 @@ def random_weight(seed: int, *, matrices: bool = True) -> Tensor:
 def assert_same_weight(one: nn.Module, reference: Callable[[Tensor], Tensor], weight: Tensor) -> None:
     """Equal values, and equal gradients in the weight of a random function of them."""
     leaves = [weight.clone().requires_grad_() for _ in range(2)]
-    found = [make(leaf) for make, leaf in zip((one, reference), leaves, strict=True)]
-    torch.testing.assert_close(found[0], found[1])
+    weights = [make(leaf) for make, leaf in zip((one, reference), leaves, strict=True)]
+    torch.testing.assert_close(weights[0], weights[1])
     slope = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     gradients = [
-        torch.autograd.grad((y * slope).sum(), leaf)[0] for y, leaf in zip(found, leaves, strict=True)
+        torch.autograd.grad((y * slope).sum(), leaf)[0] for y, leaf in zip(weights, leaves, strict=True)
     ]
     torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-9)

@@ -140,11 +140,11 @@ def test_a_gate_that_fails_is_told_and_exits_1(capsys, tmp_path, monkeypatch):
     said = ablate(capsys, "lr-find", "blind.py:task", *INLINE)
     assert said.code == 1
     assert "2 over-fit a small sample: fail" in said.out
-    found = json.loads(ablate(capsys, "lr-find", "blind.py:task", *INLINE, "--json").out)["steps"][2]
-    (finding,) = found["findings"]
-    told = " ".join(said.out.split())  # a terminal breaks lines
+    step = json.loads(ablate(capsys, "lr-find", "blind.py:task", *INLINE, "--json").out)["steps"][2]
+    (finding,) = step["findings"]
+    output = " ".join(said.out.split())  # a terminal breaks lines
     assert finding["where"]
-    assert f"{finding['message']} ({finding['where']}) → {finding['advice']}" in told
+    assert f"{finding['message']} ({finding['where']}) → {finding['advice']}" in output
     assert f"over-fit a small sample: fail: {finding['message']} ({finding['where']})" in said.err
 
 

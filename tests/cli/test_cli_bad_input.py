@@ -97,9 +97,9 @@ WORDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "told"), WORDS.values(), ids=WORDS)
-def test_arguments(capsys, here, words, told):
-    assert told in refused(capsys, here, *words)
+@pytest.mark.parametrize(("words", "message"), WORDS.values(), ids=WORDS)
+def test_arguments(capsys, here, words, message):
+    assert message in refused(capsys, here, *words)
 
 
 STUDIES = {
@@ -119,12 +119,12 @@ STUDIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "line", "told"), STUDIES.values(), ids=STUDIES)
-def test_study_files(capsys, here, text, line, told):
+@pytest.mark.parametrize(("text", "line", "message"), STUDIES.values(), ids=STUDIES)
+def test_study_files(capsys, here, text, line, message):
     (here / "tiny.toml").write_text(text)
     err = refused(capsys, here, "study", "tiny.toml", *FEW)
     assert line in err
-    assert told in err
+    assert message in err
 
 
 RANKINGS = {
@@ -150,13 +150,13 @@ RANKINGS = {
 }
 
 
-@pytest.mark.parametrize(("asked", "told"), RANKINGS.values(), ids=RANKINGS)
-def test_rankings_that_cannot_be_had_leave_nothing_behind(capsys, here, asked, told):
+@pytest.mark.parametrize(("asked", "message"), RANKINGS.values(), ids=RANKINGS)
+def test_rankings_that_cannot_be_had_leave_nothing_behind(capsys, here, asked, message):
     text = 'task = "tiny.py:task"\n[baseline]\noptimizer = { name = "momentum", lr = 0.1 }\n[rank]\naround = "baseline"\n'
     array = "" if "design" in asked else 'design = "screening"\n'
     (here / "ranking.toml").write_text(text + array + asked)
-    assert told in refused(capsys, here, "rank", "ranking.toml", "--device", "cpu")
-    assert told in refused(capsys, here, "plan", "ranking.toml", "--device", "cpu")
+    assert message in refused(capsys, here, "rank", "ranking.toml", "--device", "cpu")
+    assert message in refused(capsys, here, "plan", "ranking.toml", "--device", "cpu")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 50], ids=["not UTF-8", "nulls"])
@@ -186,11 +186,11 @@ TASKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "told"), TASKS.values(), ids=TASKS)
-def test_task_files(capsys, here, text, told):
+@pytest.mark.parametrize(("text", "message"), TASKS.values(), ids=TASKS)
+def test_task_files(capsys, here, text, message):
     (here / "broken.py").write_text(text)
     err = refused(capsys, here, "study", "broken.py:task", "--stages", "lr-find", *INLINE)
-    assert told in err
+    assert message in err
 
 
 @pytest.mark.parametrize("command", ["lr-find", "plan", "train", "tasks"])

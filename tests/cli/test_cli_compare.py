@@ -25,15 +25,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_clear_difference_is_decided_and_resumed(capsys, here):
     first = ablate(capsys, *COMMAND, "--json")
     assert first.code == 0, first
-    found = json.loads(first.out)
-    assert found["verdict"] == "helps"
-    assert found["low"] > 0
+    comparison = json.loads(first.out)
+    assert comparison["verdict"] == "helps"
+    assert comparison["low"] > 0
     (ledger,) = (here / "studies").glob("compare-*.db")
     with Ledger.open(ledger, write=False) as opened:
         entries = opened.entries()
-    assert len(entries) == 2 * found["pairs"]
+    assert len(entries) == 2 * comparison["pairs"]
     assert {e.run.seed for e in entries if e.arm == "A"} == {e.run.seed for e in entries if e.arm == "B"}
-    assert json.loads(ablate(capsys, *COMMAND, "--json").out) == found
+    assert json.loads(ablate(capsys, *COMMAND, "--json").out) == comparison
     with Ledger.open(ledger, write=False) as opened:
         assert len(opened.entries()) == len(entries)
 

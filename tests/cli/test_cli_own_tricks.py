@@ -73,16 +73,16 @@ def test_a_trick_by_path_is_searched_and_its_hash_and_source_are_in_the_ledger(h
 def test_a_trick_that_is_taken_out_again_leaves_its_trials_out_of_the_choice(here, capsys, trick, path):
     (here / "own.toml").write_text(STUDY)
     study = ("study", "own.toml", "--trials", "8")
-    own = ("--include", f"dropout,weight_decay,placebo,{trick}", "--tricks", path)
-    assert ablate(capsys, *study, *own, "--stages", "search", *INLINE).code == 0
+    with_trick = ("--include", f"dropout,weight_decay,placebo,{trick}", "--tricks", path)
+    assert ablate(capsys, *study, *with_trick, "--stages", "search", *INLINE).code == 0
     with Ledger.open(here / "studies" / "own.db", write=True) as ledger:
         held = {entry.trial for entry in ledger.entries("search") if trick in entry.run.recipe}
         assert held, "the sample has no trial with the trick: this test would show nothing"
-        found = ledger.fact("search")
-        found["best"]["recipe"] |= {
+        search = ledger.fact("search")
+        search["best"]["recipe"] |= {
             trick: next(e.run.recipe[trick] for e in ledger.entries() if trick in e.run.recipe)
         }
-        ledger.put("search", found)
+        ledger.put("search", search)
     said = ablate(capsys, *study, "--stages", "rank", *INLINE)
     assert said.code == 2
     assert f"has {trick}, which this study no longer has; name its file again with --tricks" in said.err

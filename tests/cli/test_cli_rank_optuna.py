@@ -68,8 +68,8 @@ def test_planted_effects_are_suggested_and_nothing_is_a_verdict(capsys, here):
     before = hashlib.sha256((here / "x.db").read_bytes()).hexdigest()
     said = ablate(capsys, "rank", "--optuna", "sqlite:///x.db", "--json")
     assert said.code == 0, said
-    found = json.loads(said.out)
-    rows = {(row["trick"], row["level"]): row for row in found["ranking"]}
+    document = json.loads(said.out)
+    rows = {(row["trick"], row["level"]): row for row in document["ranking"]}
     assert {row["verdict"] for row in rows.values()} == {"exploratory"}
     truth = {
         ("mixup", "on"): 0.05, ("optimizer", "adamw"): 0.02, ("optimizer", "lion"): -0.02,
@@ -78,22 +78,22 @@ def test_planted_effects_are_suggested_and_nothing_is_a_verdict(capsys, here):
     for key, value in truth.items():
         assert abs(rows[key]["effect"] - value) < 0.008, key
         assert rows[key]["low"] - 0.002 <= value <= rows[key]["high"] + 0.002
-    assert (found["runs"], found["used"], found["failed"], found["excluded"]) == (90, 81, 3, 6)
-    told = " | ".join(found["warnings"])
+    assert (document["runs"], document["used"], document["failed"], document["excluded"]) == (90, 81, 3, 6)
+    warnings = " | ".join(document["warnings"])
     for part in ("usually chooses its trials by the results", "6 of 90 trials were pruned", "3 of 90 trials failed",
                  "'fixed' is left out", "'optimizer.lr' does not act along a straight line"):  # fmt: skip
-        assert part in told
+        assert part in warnings
     assert hashlib.sha256((here / "x.db").read_bytes()).hexdigest() == before
     assert {p.name for p in here.iterdir()} == {"x.db", "reports"}
 
 
 def test_importances_are_summed_over_a_trick(capsys, here):
-    found = json.loads(ablate(capsys, "rank", "--optuna", "x.db", "--json").out)
-    shares = {row["parameter"]: row for row in found["importances"]}
+    document = json.loads(ablate(capsys, "rank", "--optuna", "x.db", "--json").out)
+    shares = {row["parameter"]: row for row in document["importances"]}
     assert sum(row["importance"] for row in shares.values()) == pytest.approx(1)
-    own = [row["importance"] for row in shares.values() if row["trick"] == "optimizer"]
-    assert len(own) == 3
-    assert shares["optimizer.lr"]["trick_importance"] == pytest.approx(sum(own))
+    importances = [row["importance"] for row in shares.values() if row["trick"] == "optimizer"]
+    assert len(importances) == 3
+    assert shares["optimizer.lr"]["trick_importance"] == pytest.approx(sum(importances))
 
 
 def test_shown_to_a_person_with_a_report_page(capsys, here):
@@ -118,9 +118,9 @@ def test_shown_to_a_person_with_a_report_page(capsys, here):
 def test_a_journal_is_read_too(capsys, here):
     fill(JournalStorage(JournalFileBackend("trials.log")), direction="minimize")
     before = (here / "trials.log").read_bytes()
-    found = json.loads(ablate(capsys, "rank", "--optuna", "trials.log", "--json").out)
-    rows = {row["trick"]: row for row in found["ranking"]}
-    assert found["direction"] == "lower"
+    document = json.loads(ablate(capsys, "rank", "--optuna", "trials.log", "--json").out)
+    rows = {row["trick"]: row for row in document["ranking"]}
+    assert document["direction"] == "lower"
     assert rows["mixup"]["effect"] < -0.04
     assert (here / "trials.log").read_bytes() == before
 

@@ -32,19 +32,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_planted_effect_is_found(capsys, here):
     said = ablate(capsys, "rank", "--table", "runs.csv", *ARGS, "--json")
     assert said.code == 0, said
-    found = json.loads(said.out)
-    by_name = {row["trick"]: row for row in found["ranking"]}
+    document = json.loads(said.out)
+    by_name = {row["trick"]: row for row in document["ranking"]}
     assert by_name["dropout"]["verdict"] == "helps"
     assert by_name["dropout"]["low"] < 0.05 < by_name["dropout"]["high"]
     assert by_name["mixup"]["verdict"] == "no measurable effect"
-    assert (found["runs"], found["used"], found["failed"]) == (40, 39, 1)
+    assert (document["runs"], document["used"], document["failed"]) == (40, 39, 1)
     written = list(csv.DictReader((here / "reports" / "runs" / "ranking.csv").read_text().splitlines()))
-    assert [row["trick"] for row in written] == [row["trick"] for row in found["ranking"]]
+    assert [row["trick"] for row in written] == [row["trick"] for row in document["ranking"]]
 
 
 def test_lower_is_better_turns_the_sign(capsys, here):
-    found = json.loads(ablate(capsys, "rank", "--table", "runs.csv", *ARGS, "--lower", "--json").out)
-    assert {row["trick"]: row["verdict"] for row in found["ranking"]}["dropout"] == "hurts"
+    document = json.loads(ablate(capsys, "rank", "--table", "runs.csv", *ARGS, "--lower", "--json").out)
+    assert {row["trick"]: row["verdict"] for row in document["ranking"]}["dropout"] == "hurts"
 
 
 def test_the_direction_of_a_loss_is_asked_for(capsys, here):
@@ -55,8 +55,8 @@ def test_the_direction_of_a_loss_is_asked_for(capsys, here):
     assert asked.code == 2
     assert "--lower" in asked.err
     for option, verdict in (("--lower", "hurts"), ("--no-lower", "helps")):
-        found = json.loads(ablate(capsys, *words, option, "--json").out)
-        assert {row["trick"]: row["verdict"] for row in found["ranking"]}["dropout"] == verdict
+        document = json.loads(ablate(capsys, *words, option, "--json").out)
+        assert {row["trick"]: row["verdict"] for row in document["ranking"]}["dropout"] == verdict
 
 
 def test_shown_to_a_person(capsys, here):
@@ -114,10 +114,10 @@ def test_tuned_over_tasks_with_a_name_for_the_report(capsys, here):
     folder = here / "reports" / "tab"
     for name in ("index.html", "ranking.csv", "blocks.csv", "ranks.csv", "tuning.csv"):
         assert (folder / name).exists(), name
-    found = json.loads(ablate(capsys, *args, "--finished", "1", "--json").out)
-    (row,) = found["ranking"]
+    document = json.loads(ablate(capsys, *args, "--finished", "1", "--json").out)
+    (row,) = document["ranking"]
     assert (row["level"], row["verdict"]) == ("sgd", "hurts")
-    assert {(r["arm"], r["value"]) for r in found["tuning"]} == {("adam", "1"), ("sgd", "3")}
+    assert {(r["arm"], r["value"]) for r in document["tuning"]} == {("adam", "1"), ("sgd", "3")}
 
 
 def test_options_of_a_table_need_a_table(capsys, here):
@@ -150,6 +150,6 @@ def test_a_large_table_takes_seconds(capsys, here):
     )  # fmt: skip
     assert process_time() - started < SECONDS
     assert said.code == 0, said.err
-    found = json.loads(said.out)
-    assert found["used"] == MANY
-    assert found["ranking"][0]["trick"] == "trick0"
+    document = json.loads(said.out)
+    assert document["used"] == MANY
+    assert document["ranking"][0]["trick"] == "trick0"

@@ -65,13 +65,13 @@ def test_of_simultaneous_starts_one_works(tmp_path: Path, count: int):
         [sys.executable, "-c", STARTERS, str(count)], cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=800
     )
     codes = [int((tmp_path / f"ended-{number}").read_text()) for number in range(count)]
-    told = [(tmp_path / f"err-{number}").read_text() for number in range(count)]
-    assert sorted(codes) == [0] + [1] * (count - 1), told
+    errors = [(tmp_path / f"err-{number}").read_text() for number in range(count)]
+    assert sorted(codes) == [0] + [1] * (count - 1), errors
     (winner,) = (file.name.removeprefix("working-") for file in tmp_path.glob("working-*"))
     line = (
         rf"ablate: studies/tiny\.db is in use by process {winner} on .*; wait until it ends, or stop it; .*\n"
     )
-    for code, said in zip(codes, told, strict=True):
+    for code, said in zip(codes, errors, strict=True):
         assert code == 0 or re.fullmatch(
             line, said.rpartition("ablate: ")[1] + said.rpartition("ablate: ")[2]
         )

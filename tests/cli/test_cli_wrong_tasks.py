@@ -105,8 +105,8 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "told"), WRONG.values(), ids=WRONG)
-def test_a_wrong_task_is_one_line(capsys, tmp_path, monkeypatch, code, told):
+@pytest.mark.parametrize(("code", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_task_is_one_line(capsys, tmp_path, monkeypatch, code, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(f"{HEAD}\n\n{code}\n")
     before = files(tmp_path)
@@ -115,7 +115,7 @@ def test_a_wrong_task_is_one_line(capsys, tmp_path, monkeypatch, code, told):
     assert said.out == ""
     assert said.err.startswith("ablate: ")
     assert said.err.count("\n") == 1
-    assert told in said.err
+    assert message in said.err
     assert {name for name in files(tmp_path) if "__pycache__" not in name} == set(before)
 
 

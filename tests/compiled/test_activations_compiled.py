@@ -42,10 +42,10 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def mine(kind: str, x: Tensor, gradient: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The values and the gradient of x `[K, numbers]` (of one lane if it is `[numbers]`), between guards."""
     guarded, lanes = Guarded(), x.shape[0] if x.dim() == 2 else 1
-    own, towards = guarded.put(x), guarded.put(torch.ones_like(x) if gradient is None else gradient)
+    values, towards = guarded.put(x), guarded.put(torch.ones_like(x) if gradient is None else gradient)
     y, to_x = (guarded.put(torch.full_like(x, 7.0)) for _ in range(2))
-    run(activation(kind, backward=False), (own, y), (lanes, x.numel() // lanes))
-    run(activation(kind, backward=True), (own, towards, to_x), (lanes, x.numel() // lanes))
+    run(activation(kind, backward=False), (values, y), (lanes, x.numel() // lanes))
+    run(activation(kind, backward=True), (values, towards, to_x), (lanes, x.numel() // lanes))
     guarded.check()
     return y, to_x
 
@@ -63,24 +63,24 @@ def points() -> Tensor:
     return torch.cat([*dense, small, -small, torch.randn(50_000), 5 * torch.randn(50_000)])
 
 
-def same(found: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+def same(outputs: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
     """To the last bit; what is no number is like any other."""
-    bits = ((a.nan_to_num(99.0).view(torch.int32), b.nan_to_num(99.0).view(torch.int32)) for a, b in zip(found, right, strict=True))  # fmt: skip
+    bits = ((a.nan_to_num(99.0).view(torch.int32), b.nan_to_num(99.0).view(torch.int32)) for a, b in zip(outputs, right, strict=True))  # fmt: skip
     return all(torch.equal(a, b) for a, b in bits)
 
 
-def relative(found: Tensor, right: Tensor) -> float:
+def relative(values: Tensor, right: Tensor) -> float:
     """Over the numbers that float32 has with all its digits."""
     all_digits = right.abs() > 2.0**-126
-    return float(((found.double() - right).abs() / right.abs())[all_digits].max())
+    return float(((values.double() - right).abs() / right.abs())[all_digits].max())
 
 
 @kinds
 def test_values_and_gradients_are_right_and_no_worse_than_torchs(kind: str) -> None:
     x = points()
-    for found, other, right in zip(mine(kind, x), torchs(kind, x), torchs(kind, x.double()), strict=True):
+    for ours, other, right in zip(mine(kind, x), torchs(kind, x), torchs(kind, x.double()), strict=True):
         size = right.abs().clamp_min(1)
-        error, theirs = (float(((y.double() - right).abs() / size).max()) for y in (found, other))
+        error, theirs = (float(((y.double() - right).abs() / size).max()) for y in (ours, other))
         assert error < 1.6e-7
         assert error < 2 * theirs + 2.0**-23
 
@@ -103,8 +103,8 @@ def test_digits_stay_where_values_are_small() -> None:
 
 @kinds
 def test_the_ends(kind: str) -> None:
-    found = mine(kind, torch.tensor(SPECIAL))
-    y, to_x = (dict(zip(map(repr, SPECIAL), values.tolist(), strict=True)) for values in found)
+    outputs = mine(kind, torch.tensor(SPECIAL))
+    y, to_x = (dict(zip(map(repr, SPECIAL), values.tolist(), strict=True)) for values in outputs)
     # x · share(x) as IEEE 754 has it: ∞ · 1 is ∞, −∞ · 0 is no number, though the limit is 0. (torch's own value at ∞ depends on the
     # processor.)
     if kind not in ("tanh", "sigmoid"):
@@ -124,13 +124,13 @@ def test_the_ends(kind: str) -> None:
         above, under, slope = {"tanh": (1, -1, 0), "sigmoid": (1, 0, 0)}.get(
             kind, (single, 0, float(far > 0))
         )
-        assert float(found[0][place]) == (above if far > 0 else under)
-        assert float(found[1][place]) == slope
+        assert float(outputs[0][place]) == (above if far > 0 else under)
+        assert float(outputs[1][place]) == slope
     # Around 0 tanh is x, the others of a sign half of it, rounded to even, or the half that sigmoid starts from.
     x = torch.tensor(SPECIAL[3:8])
     right = {"tanh": x, "sigmoid": torch.full_like(x, 0.5)}.get(kind, x / 2)
-    assert same([found[0][3:8]], [right])
-    assert (found[1][3:8] == {"tanh": 1, "sigmoid": 0.25}.get(kind, 0.5)).all()
+    assert same([outputs[0][3:8]], [right])
+    assert (outputs[1][3:8] == {"tanh": 1, "sigmoid": 0.25}.get(kind, 0.5)).all()
 
 
 @kinds
@@ -138,14 +138,14 @@ def test_the_ends(kind: str) -> None:
 def test_bits_hang_neither_on_the_width_of_vectors_nor_on_the_lane(kind: str, numbers: int) -> None:
     torch.manual_seed(numbers)
     x, gradient = 4 * torch.randn(3, numbers), torch.randn(3, numbers)
-    found = []
+    at_widths = []
     for width in (8, 16):
         with vectors_of(width):
-            found.append(mine(kind, x, gradient))
+            at_widths.append(mine(kind, x, gradient))
             alone = [mine(kind, *lane) for lane in zip(x, gradient, strict=True)]
-            assert same(found[-1], [torch.stack(parts) for parts in zip(*alone, strict=True)])
-    assert same(*found)
-    assert same([found[0][1]], [mine(kind, x)[1] * gradient])
+            assert same(at_widths[-1], [torch.stack(parts) for parts in zip(*alone, strict=True)])
+    assert same(*at_widths)
+    assert same([at_widths[0][1]], [mine(kind, x)[1] * gradient])
 
 
 @kinds

@@ -61,9 +61,9 @@ def test_asking_for_it_says_what_is_missing(
     ):
         choose(context(), recipe, kernel="compiled")
     begun = Choice("compiled", 7, "measured", (Timing("compiled", 7, 0.1, 10),)).to_json()
-    with pytest.raises(InputError, match="llvmlite is not installed") as told:
+    with pytest.raises(InputError, match="llvmlite is not installed") as raised:
         choose(context(), recipe, begun=json.loads(json.dumps(begun)))
-    assert "keeps its kernel" in str(told.value)
+    assert "keeps its kernel" in str(raised.value)
 
 
 def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:

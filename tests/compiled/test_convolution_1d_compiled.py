@@ -34,7 +34,7 @@ def tensors(lanes: int, examples: int, outputs: int, channels: int, out: int, si
 def reference(x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor) -> Sequence[Tensor]:
     """y and the gradients of x, W and b, in float64."""
     leaves = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
-    y = torch.stack([torch.conv1d(own.mT, *rest) for own, *rest in zip(*leaves, strict=True)]).mT
+    y = torch.stack([torch.conv1d(images.mT, *rest) for images, *rest in zip(*leaves, strict=True)]).mT
     return y, *torch.autograd.grad(y, leaves, gradient.double())
 
 
@@ -54,16 +54,16 @@ def test_convolutions_along_one_axis(
 
     def both() -> Sequence[Tensor]:
         guarded = Guarded()
-        own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
+        operands = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
         y, to_x, to_weight, to_bias = (
             guarded.put(torch.full_like(t, NAN)) for t in (gradient, x, weight, bias)
         )
         function, numbers = convolution_1d.forward(channels, out, size)
-        run(function, (*own[:3], y, guarded.put(torch.full((numbers,), NAN))), counts)
+        run(function, (*operands[:3], y, guarded.put(torch.full((numbers,), NAN))), counts)
         function, numbers = convolution_1d.backward(channels, out, size)
         numbers += convolution_1d.padded_elements(out, size, x.shape[2])
         workspace = guarded.put(torch.full((numbers,), NAN))  # what is not written is not read
-        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, workspace), counts)
+        run(function, (operands[3], operands[0], operands[1], to_x, to_weight, to_bias, workspace), counts)
         guarded.check()
         return y, to_x, to_weight, to_bias
 

@@ -80,8 +80,8 @@ def test_matrices_of_numbers_around_a_matrix_of_vectors() -> None:
     code = FunctionBuilder(["x", "y"], [])
     args, width = code.args, 8
     x = [[code.load(args["x"], (row * 2 + column) * width, width) for column in range(2)] for row in range(3)]
-    found = code.transform_2d(down.tolist(), x, across.tolist())
-    for i, value in enumerate(value for line in found for value in line):
+    transformed = code.transform_2d(down.tolist(), x, across.tolist())
+    for i, value in enumerate(value for line in transformed for value in line):
         code.store(value, args["y"], i * width)
     given, y = torch.randn(3, 2, width), torch.empty(2, 3, width)
     run(code.compile(), [given, y], [])

@@ -19,21 +19,21 @@ from ablate.seams.draws import STARTS, keep_masks, windows
 WIDTHS = (8, 16)
 
 
-def error(found: Tensor, right: Tensor) -> float:
+def error(values: Tensor, right: Tensor) -> float:
     """Of the largest number, or of 1, which is the size of what is added up: sums may cancel."""
     right = right.detach()
-    return float((found - right).abs().max() / right.abs().max().clamp_min(1))
+    return float((values - right).abs().max() / right.abs().max().clamp_min(1))
 
 
 def at_both_widths(make) -> list[Sequence[Tensor]]:
     """What `make` gives with vectors of 8 and of 16 numbers; both are to be equal to the last bit."""
-    found = []
+    at_widths = []
     for width in WIDTHS:
         with vectors_of(width):
-            found.append(make())
-    for one, other in zip(*found, strict=True):
+            at_widths.append(make())
+    for one, other in zip(*at_widths, strict=True):
         assert torch.equal(one, other)
-    return found[0]
+    return at_widths[0]
 
 
 @settings(max_examples=6, deadline=None)  # each size is compiled for both widths, forward and backward
@@ -55,13 +55,17 @@ def test_linear_layers(lanes: int, rows: int, inputs: int, outputs: int, seed: i
 
     def both() -> Sequence[Tensor]:
         guarded = Guarded()
-        own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
+        operands = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
         y, to_x, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, x, weight, bias))
         function, numbers = linear.forward(inputs, outputs)
-        run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, rows))
+        run(function, (*operands[:3], y, guarded.put(torch.zeros(numbers))), (lanes, rows))
         function, numbers = linear.backward(inputs, outputs)
         workspace = guarded.put(torch.zeros(numbers))
-        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, workspace), (lanes, rows))
+        run(
+            function,
+            (operands[3], operands[0], operands[1], to_x, to_weight, to_bias, workspace),
+            (lanes, rows),
+        )
         guarded.check()
         return y, to_x, to_weight, to_bias
 
@@ -109,13 +113,17 @@ def check_winograd(
 
     def both() -> Sequence[Tensor]:
         guarded = Guarded()
-        own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
+        operands = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
         y, to_x, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, x, weight, bias))
         function, numbers = module.forward(sizes, channels, out)
-        run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, examples))
+        run(function, (*operands[:3], y, guarded.put(torch.zeros(numbers))), (lanes, examples))
         function, numbers = module.backward(sizes, channels, out)
         workspace = guarded.put(torch.zeros(numbers))
-        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, workspace), (lanes, examples))
+        run(
+            function,
+            (operands[3], operands[0], operands[1], to_x, to_weight, to_bias, workspace),
+            (lanes, examples),
+        )
         guarded.check()
         return y, to_x, to_weight, to_bias
 
@@ -155,17 +163,17 @@ def test_few_channels(
     def both() -> Sequence[Tensor]:
         guarded = Guarded()
         inputs = guarded.put(x).movedim(-1, 2) if innermost else guarded.put(x.movedim(-1, 2).contiguous())
-        own = [guarded.put(tensor) for tensor in (weight, bias, gradient)]
+        operands = [guarded.put(tensor) for tensor in (weight, bias, gradient)]
         y, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, weight, bias))
         counts = (lanes, examples, *inputs.stride())
         function, numbers = direct_convolution.forward(sizes)
-        run(function, (inputs, own[0], own[1], y, guarded.put(torch.zeros(numbers))), counts)
+        run(function, (inputs, operands[0], operands[1], y, guarded.put(torch.zeros(numbers))), counts)
         function, numbers = direct_convolution.backward(sizes)
-        run(function, (own[2], inputs, to_weight, to_bias, guarded.put(torch.zeros(numbers))), counts)
+        run(function, (operands[2], inputs, to_weight, to_bias, guarded.put(torch.zeros(numbers))), counts)
         to_x = guarded.put(torch.zeros_like(inputs, memory_format=torch.contiguous_format)) if not innermost else guarded.put(torch.zeros_like(x)).movedim(-1, 2)  # fmt: skip
         function, numbers = direct_convolution.backward_to_x(sizes)
         counts = (lanes, examples, *to_x.stride())
-        run(function, (own[2], own[0], to_x, guarded.put(torch.zeros(numbers))), counts)
+        run(function, (operands[2], operands[0], to_x, guarded.put(torch.zeros(numbers))), counts)
         guarded.check()
         return y, to_x.movedim(2, -1), to_weight, to_bias
 
@@ -183,9 +191,9 @@ def test_dropout_draws_the_masks_that_torch_would_be_told(numbers: int) -> None:
 
     def masked() -> Sequence[Tensor]:
         guarded = Guarded()
-        own, y = guarded.put(x), guarded.put(torch.zeros_like(x))
+        inputs, y = guarded.put(x), guarded.put(torch.zeros_like(x))
         tables = windows(numbers, x.device)
-        run(dropout.dropout(STARTS), (own, scale, y, key, least, *tables), (3, numbers))
+        run(dropout.dropout(STARTS), (inputs, scale, y, key, least, *tables), (3, numbers))
         guarded.check()
         return [y]
 
@@ -206,10 +214,10 @@ def test_rectifiers_are_torchs_bit_for_bit(numbers: int) -> None:
 
     def both() -> Sequence[Tensor]:
         guarded = Guarded()
-        own, g = guarded.put(x), guarded.put(gradient)
+        values, g = guarded.put(x), guarded.put(gradient)
         y, to_x = (guarded.put(torch.full_like(x, 7.0)) for _ in range(2))
-        run(relu.leaky_relu(backward=False), (own, slopes, y), (5, numbers))
-        run(relu.leaky_relu(backward=True), (own, slopes, g, to_x), (5, numbers))
+        run(relu.leaky_relu(backward=False), (values, slopes, y), (5, numbers))
+        run(relu.leaky_relu(backward=True), (values, slopes, g, to_x), (5, numbers))
         guarded.check()
         return [y.nan_to_num(99.0), to_x.nan_to_num(99.0)]
 

@@ -64,20 +64,20 @@ class Several:
         for kind in dict.fromkeys(type(layer) for layer in layers if layer is not None):
             for names, into in ((PARAMETERS, tensors), (RUNNING, held)):
                 for name in names:
-                    own = [
+                    lanes = [
                         lane
                         for lane, layer in enumerate(layers)
                         if type(layer) is kind and hasattr(layer, name)
                     ]
-                    if not own:
+                    if not lanes:
                         continue
                     wide = torch.zeros(
                         len(layers), self.x.shape[2] + 3
                     )  # as in a group: rows lie apart in memory
                     inside = wide[:, : self.x.shape[2]]
-                    if getattr(layers[own[0]], name).ndim == 0:
+                    if getattr(layers[lanes[0]], name).ndim == 0:
                         inside = wide[:, 0]
-                    for lane in own:
+                    for lane in lanes:
                         inside[lane] = getattr(layers[lane], name).detach()
                         places[lane][name] = len(into)
                     into.append(inside.requires_grad_(names is PARAMETERS))
@@ -89,10 +89,10 @@ class Several:
         x = self.x[rows].detach().requires_grad_()
         assert op.output_shape(tuple(x.shape[1:]), channels_last=True)
         y = FusedOp([op])(x, tensors, held)
-        found = (
+        gradients = (
             torch.autograd.grad(y, [x, *tensors], self.gradient[rows]) if tensors else (self.gradient[rows],)
         )
-        return [y, *found], op, held
+        return [y, *gradients], op, held
 
     def train(self, mode: bool) -> None:
         for layer in self.layers:
@@ -115,16 +115,16 @@ def test_lanes_of_every_kind_are_torchs_modules_in_float64(
             assert torch.equal(y[lane], several.x[lane])
             assert torch.equal(to_x[lane], several.gradient[lane])
             continue
-        own, places = several.x[lane].double().requires_grad_(), op.indices[lane]
+        inputs, places = several.x[lane].double().requires_grad_(), op.indices[lane]
         layer.double()
-        right = layer(own)
-        expected = torch.autograd.grad(right, (own, *layer.parameters()), several.gradient[lane].double())
+        right = layer(inputs)
+        expected = torch.autograd.grad(right, (inputs, *layer.parameters()), several.gradient[lane].double())
         torch.testing.assert_close(y[lane].double(), right, rtol=1e-4, atol=1e-4)
         scale = float(expected[0].abs().max())
         torch.testing.assert_close(to_x[lane].double(), expected[0], rtol=1e-3, atol=2e-4 * max(scale, 1))
         for (name, _), reference in zip(layer.named_parameters(), expected[1:], strict=True):
-            found = to[places[name]][lane].double()
-            torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-3)
+            mine = to[places[name]][lane].double()
+            torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-3)
         for name in RUNNING:
             if name in places:
                 running = held[places[name]][lane].double()
@@ -145,8 +145,8 @@ def test_a_lane_is_what_it_is_alone(shape: tuple[int, ...], training: bool) -> N
     several.train(training)
     (y, to_x, *_), *_ = several.run(several.layers, slice(None))
     for lane, layer in enumerate(several.layers):
-        (own, back, *_), *_ = several.run([layer], slice(lane, lane + 1))
-        assert torch.equal(own[0], y[lane])
+        (outputs, back, *_), *_ = several.run([layer], slice(lane, lane + 1))
+        assert torch.equal(outputs[0], y[lane])
         assert torch.equal(back[0], to_x[lane])
 
 
@@ -160,9 +160,9 @@ def test_a_gradient_of_the_gradient_is_torchs() -> None:
         (second,) = torch.autograd.grad(first.square().sum(), x)
         return second
 
-    found = penalty(FusedOp([op])(x, tensors, held))
+    gradients = penalty(FusedOp([op])(x, tensors, held))
     double = []
-    for layer, own in zip(several.layers, x, strict=True):
-        double.append(own if layer is None else layer(own))
+    for layer, lane_x in zip(several.layers, x, strict=True):
+        double.append(lane_x if layer is None else layer(lane_x))
     right = penalty(torch.stack(double))
-    torch.testing.assert_close(found, right, rtol=1e-3, atol=1e-3 * float(right.abs().max()))
+    torch.testing.assert_close(gradients, right, rtol=1e-3, atol=1e-3 * float(right.abs().max()))

@@ -25,22 +25,22 @@ def results(
     make: Callable[[], Function], inputs: Sequence[Tensor], result: Tensor, counts: tuple[int, int]
 ) -> Tensor:
     """What the function gives into a tensor like `result`, between guards, at both widths, together and lane by lane."""
-    found = []
+    outputs = []
     for width in WIDTHS:
         with vectors_of(width):
             function = make()
         for some in (slice(None), *(slice(lane, lane + 1) for lane in range(counts[0]))):
             guarded = Guarded()
-            own = [guarded.put(tensor[some]) for tensor in inputs]
+            operands = [guarded.put(tensor[some]) for tensor in inputs]
             # Whatever is not written stays 7, and is found.
             out = guarded.put(torch.full_like(result[some], 7.0))
-            run(function, (*own, out), (len(out), counts[1]))
+            run(function, (*operands, out), (len(out), counts[1]))
             guarded.check()
-            for after, before in zip(own, inputs, strict=True):
+            for after, before in zip(operands, inputs, strict=True):
                 assert same_bits(after, before[some]), "what is read stays"
-            found.append((some, out))
-    whole = found[0][1]
-    for some, out in found:
+            outputs.append((some, out))
+    whole = outputs[0][1]
+    for some, out in outputs:
         assert same_bits(out, whole[some])
     return whole
 

@@ -28,4 +28,4 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    return [Block(*found) for found in FENCE.findall((DOCS / page).read_text(encoding="utf-8"))]
+    return [Block(*fence) for fence in FENCE.findall((DOCS / page).read_text(encoding="utf-8"))]

@@ -293,15 +293,15 @@ def test_ctrl_c_ends_remote_work(tmp_path, name):
 
 def _processes(session: int) -> list[int]:
     """The processes of a session, which are all that its driver has started, less those that have ended."""
-    found = []
+    processes = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, of, *_ = stat.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(of) == session and state not in "ZX":
-            found.append(int(stat.parent.name))
-    return found
+            processes.append(int(stat.parent.name))
+    return processes
 
 
 def _waited(process: int) -> float:

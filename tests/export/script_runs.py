@@ -61,12 +61,12 @@ def check_same(
     script = script_of(task, run)
     slack = max([TIGHT, *(LOOSE[name] for name in run.recipe if name in LOOSE)])
     assert imported(script.text) <= {"torch", *sys.stdlib_module_names}
-    found = scripted(script, folder)
+    metrics = scripted(script, folder)
     for split in splits:
-        assert found[f"{split}/loss"] == pytest.approx(wanted.metrics[f"{split}/loss"], rel=slack, abs=1e-6), (
+        assert metrics[f"{split}/loss"] == pytest.approx(wanted.metrics[f"{split}/loss"], rel=slack, abs=1e-6), (
             split, list(run.recipe),
         )  # fmt: skip
-    for name, value in found.items():
+    for name, value in metrics.items():
         if not name.endswith("/loss"):
             examples = 1.01 if slack == TIGHT else 4.01  # that may fall on the other side of a boundary
             share = examples / len(task.splits[name.partition("/")[0]])
@@ -76,20 +76,20 @@ def check_same(
 
 def imported(text: str) -> set[str]:
     """The packages that a script imports."""
-    found = set()
+    packages = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            packages |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(str(node.module).partition(".")[0])
-    return found - {"__future__"}
+            packages.add(str(node.module).partition(".")[0])
+    return packages - {"__future__"}
 
 
 def recipes(tricks: Sequence[Trick], catalogue: Registry, seed: int) -> list[dict[str, dict[str, Any]]]:
     """Random recipes, each as full as conflicts let it be, until every trick has been in one. Settings are drawn, too."""
     draw = random.Random(seed)
     left = {trick.name for trick in tricks}
-    found = []
+    drawn = []
     while left:
         order = sorted(tricks, key=lambda trick: (trick.name not in left, draw.random()))
         chosen: list[Trick] = []
@@ -99,8 +99,8 @@ def recipes(tricks: Sequence[Trick], catalogue: Registry, seed: int) -> list[dic
         if not any(trick.slot == OPTIMIZER for trick in chosen):
             raise AssertionError("no optimizer fits")
         left -= {trick.name for trick in chosen}
-        found.append({trick.name: settings(trick, draw) for trick in chosen})
-    return found
+        drawn.append({trick.name: settings(trick, draw) for trick in chosen})
+    return drawn
 
 
 def settings(trick: Trick, draw: random.Random) -> dict[str, Any]:

@@ -189,11 +189,11 @@ def test_a_model_of_one_s_own(model, tmp_path):
 
 
 def test_a_loss_and_a_metric_of_one_s_own(tmp_path):
-    own = task(
+    with_loss = task(
         Block, loss=squared_hinge, criterion="classification", metrics={"right": (share_right, "maximize")},
         metric="right",
     )  # fmt: skip
-    script = check_same(own, SIMPLE, tmp_path)
+    script = check_same(with_loss, SIMPLE, tmp_path)
     assert "def squared_hinge(" in script.text
     assert "validation/right" not in script.left_out
 
@@ -247,11 +247,11 @@ def test_dropout_that_a_forward_calls(tricks, tmp_path):
 
 def test_tokens_with_some_that_do_not_count(tmp_path):
     tags = torch.where(TOKENS % 4 == 3, -100, TOKENS % 3)
-    own = task(
+    with_tokens = task(
         lambda: nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)),
         TOKENS, tags, criterion="token_classification",
     )  # fmt: skip
-    check_same(own, SIMPLE, tmp_path)
+    check_same(with_tokens, SIMPLE, tmp_path)
 
 
 def test_an_optimizer_class_of_torch(tmp_path):

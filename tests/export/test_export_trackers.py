@@ -56,15 +56,15 @@ def test_mlflow_reads_its_store(runs, tmp_path):
         path = to_mlflow(runs, "tiny", tmp_path)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}")
     experiment = client.get_experiment_by_name("tiny")
-    found = {run.data.tags["ablate.run"]: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(found) == {run.identity for run in runs}
-    best = found[runs[1].identity]
+    by_identity = {run.data.tags["ablate.run"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(by_identity) == {run.identity for run in runs}
+    best = by_identity[runs[1].identity]
     assert best.info.status == "FINISHED"
     assert best.data.params["dropout.p"] == "0.3"
     assert best.data.metrics[f"scored/{METRIC}"] == 0.75
     history = client.get_metric_history(best.info.run_id, METRIC)
     assert [(point.step, point.value) for point in history] == [(1, 0.25), (2, 0.75)]
-    assert found[runs[2].identity].info.status == "FAILED"
+    assert by_identity[runs[2].identity].info.status == "FAILED"
 
 
 def test_tensorboard_reads_its_event_files(runs, tmp_path):
@@ -84,9 +84,9 @@ def test_wandb_keeps_its_runs_offline(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     for _ in range(2):
         place = to_wandb(runs[:1], "tiny", tmp_path)
-    (own,) = place.glob("offline-run-*")
-    assert own.name.endswith(runs[0].identity)
-    (log,) = own.glob("*.wandb")
+    (folder,) = place.glob("offline-run-*")
+    assert folder.name.endswith(runs[0].identity)
+    (log,) = folder.glob("*.wandb")
     assert METRIC.encode() in log.read_bytes()
 
 

@@ -17,10 +17,10 @@ def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
     """The output on stacked tensors, and the gradients of a random function of it in x and all parameters."""
     module = several[0]
     state = {
-        own: torch.stack([binding_of(one).tensors()[own].detach() for one in several])
-        for own in binding_of(module).slots
+        name: torch.stack([binding_of(one).tensors()[name].detach() for one in several])
+        for name in binding_of(module).slots
     }
-    weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]
+    weights = [state[name].requires_grad_() for name, _ in module.named_parameters()]
     x = (to_channels_last(x) if x.ndim == 5 else x).detach().requires_grad_()
     with binding_of(module).bound(state), use_compiled({} if is_enabled() else None):
         y = stacked(module, x)

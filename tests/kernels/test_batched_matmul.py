@@ -48,10 +48,10 @@ def by_lane(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 )  # fmt: skip
 def test_values_and_gradients_are_those_of_float64(rows, into, out, lanes, bias, seed):
     x, weight, b, gradient = layer(rows, into, out, lanes, seed)
-    found = through(affine, x, weight, b if bias else None, gradient)
+    results = through(affine, x, weight, b if bias else None, gradient)
     wide = through(by_lane, x.double(), weight.double(), b.double() if bias else None, gradient.double())
-    assert found[0].is_contiguous()
-    for ours, right in zip(found, wide, strict=True):
+    assert results[0].is_contiguous()
+    for ours, right in zip(results, wide, strict=True):
         assert ours.shape == right.shape
         assert float((ours - right).abs().max()) <= TOLERANCE * float(right.abs().max().clamp_min(1.0))
 
@@ -64,8 +64,8 @@ def test_a_lane_has_the_same_bits_alone_and_among_others(sizes, with_bias, dtype
     b = bias if with_bias else None
     every = through(affine, x, weight, b, gradient)
     for lanes in (slice(2, 3), slice(1, 4), slice(5, 6)):
-        own = through(affine, x[lanes], weight[lanes], None if b is None else b[lanes], gradient[lanes])
-        for ours, whole in zip(own, every, strict=True):
+        alone = through(affine, x[lanes], weight[lanes], None if b is None else b[lanes], gradient[lanes])
+        for ours, whole in zip(alone, every, strict=True):
             assert torch.equal(ours, whole[lanes])
 
 
@@ -90,5 +90,5 @@ def test_autocast_multiplies_in_its_type_and_gives_float32_gradients(out):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = affine(*leaves)
     assert y.dtype == torch.bfloat16
-    for found, leaf in zip(torch.autograd.grad(y, leaves, gradient.bfloat16()), leaves, strict=True):
-        assert (found.dtype, found.shape) == (torch.float32, leaf.shape)
+    for slope, leaf in zip(torch.autograd.grad(y, leaves, gradient.bfloat16()), leaves, strict=True):
+        assert (slope.dtype, slope.shape) == (torch.float32, leaf.shape)

@@ -81,8 +81,8 @@ class Lanes:
     def __init__(self, kind: str, lanes: Sequence[int], seed: int, training: bool) -> None:
         self.models = [Recipe(lane, seed).model(kind).train(training) for lane in lanes]
         self.module = self.models[0]
-        for own in self.models:
-            for layer in own.modules():
+        for lane_model in self.models:
+            for layer in lane_model.modules():
                 if isinstance(layer, Dropout):
                     layer.key.fill_(layer.stream ^ seed)
         self.switches = LaneSwitches.of(self.module, switches_by_path(self.models))
@@ -92,9 +92,9 @@ class Lanes:
         self.weights, at = {}, 0
         for name, size in zip(names, sizes, strict=True):
             shape = self.module.get_parameter(name).shape
-            own = self.flat[:, at : at + size].view(-1, *shape)
-            own.copy_(torch.stack([model.get_parameter(name).detach() for model in self.models]))
-            self.weights[name] = own.detach().requires_grad_()
+            stack = self.flat[:, at : at + size].view(-1, *shape)
+            stack.copy_(torch.stack([model.get_parameter(name).detach() for model in self.models]))
+            self.weights[name] = stack.detach().requires_grad_()
             at += size + 16
         self.buffers = {
             name: torch.stack([model.get_buffer(name) for model in self.models])
@@ -120,9 +120,11 @@ class Lanes:
                     self.module, x
                 )  # a first convolution is another one where the gradient of x is wanted
                 torch.testing.assert_close(again, y, rtol=0, atol=0 if x.ndim == 3 else 1e-4)
-        found = torch.autograd.grad((y * slope_of(y)).sum(), [x, *self.weights.values()], allow_unused=True)
+        gradients = torch.autograd.grad(
+            (y * slope_of(y)).sum(), [x, *self.weights.values()], allow_unused=True
+        )
         running = [buffer for name, buffer in buffers.items() if "running" in name]
-        return [y, *(torch.zeros(()) if gradient is None else gradient for gradient in found), *running]
+        return [y, *(torch.zeros(()) if gradient is None else gradient for gradient in gradients), *running]
 
 
 def slope_of(y: Tensor) -> Tensor:
@@ -143,11 +145,11 @@ def test_every_lane_is_its_own_model_in_float64(kind: str, seed: int, training: 
     y, to_x, *to = lanes.run(x)
     gradients = dict(zip(lanes.weights, to, strict=False))
     for lane, model in enumerate(lanes.models):
-        own = x[lane].double().requires_grad_()
-        right = model.double()(own)
+        inputs = x[lane].double().requires_grad_()
+        right = model.double()(inputs)
         named = dict(model.named_parameters())
         first, *rest = torch.autograd.grad(
-            (right * slope_of(right)).sum(), [own, *named.values()], allow_unused=True
+            (right * slope_of(right)).sum(), [inputs, *named.values()], allow_unused=True
         )
         torch.testing.assert_close(y[lane].double(), right, rtol=1e-3, atol=1e-4)
         scale = float(first.abs().max().clamp_min(1))
@@ -214,7 +216,7 @@ def test_a_gradient_of_the_gradient_is_torchs(name: str) -> None:
     torch.manual_seed(5)
     x = torch.randn(2, *shape)
     x = (to_channels_last(x) if x.ndim == 5 else x).requires_grad_()
-    tensors = [torch.randn(2, *own, requires_grad=True) for own in weights]
+    tensors = [torch.randn(2, *sizes, requires_grad=True) for sizes in weights]
     wanted = [x, *tensors]
 
     def penalty(y: Tensor) -> list[Tensor]:
@@ -232,35 +234,37 @@ def test_only_what_is_wanted_has_a_gradient_and_lanes_may_share_their_input(name
     ops, shape, weights = FUSED[name]
     torch.manual_seed(6)
     x = torch.randn(1, *shape).expand(3, *[-1] * len(shape))
-    tensors = [torch.randn(3, *own) for own in weights]
+    tensors = [torch.randn(3, *sizes) for sizes in weights]
     tensors[0].requires_grad_()
     fused = FusedOp(ops)
     y = fused(to_nchw(to_nhwc(x)), tensors)
-    (found,) = torch.autograd.grad((y * slope_of(y)).sum(), tensors[:1])
+    (slope,) = torch.autograd.grad((y * slope_of(y)).sum(), tensors[:1])
     right = fused.eager(x, tensors, [])
     torch.testing.assert_close(y, right, rtol=1e-4, atol=1e-4)
     (expected,) = torch.autograd.grad((right * slope_of(right)).sum(), tensors[:1])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(slope, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_layer_that_comes_several_times_has_the_sum_of_its_gradients() -> None:
     torch.manual_seed(7)
     flat, x = torch.randn(3, 64), torch.randn(3, 6, 5)
-    weight, bias = (own.detach().requires_grad_() for own in (flat[:, :25].view(3, 5, 5), flat[:, 32:37]))
+    weight, bias = (
+        tensor.detach().requires_grad_() for tensor in (flat[:, :25].view(3, 5, 5), flat[:, 32:37])
+    )
     op, times = LinearOp(5, 5, True), 4
     y = FusedOp([op] * times)(x, [weight, bias] * times)
-    found = torch.autograd.grad((y * slope_of(y)).sum(), [weight, bias])
+    gradients = torch.autograd.grad((y * slope_of(y)).sum(), [weight, bias])
     one_by_one = x
     for _ in range(times):
         one_by_one = FusedOp([op])(one_by_one, [weight, bias])
     apart = torch.autograd.grad((one_by_one * slope_of(y)).sum(), [weight, bias])
     right = x.double()
-    wide = [own.detach().double().requires_grad_() for own in (weight, bias)]
+    wide = [tensor.detach().double().requires_grad_() for tensor in (weight, bias)]
     for _ in range(times):
         right = torch.baddbmm(wide[1][:, None], right, wide[0].mT)
     expected = torch.autograd.grad((right * slope_of(y).double()).sum(), wide)
-    for mine, own, reference in zip(found, apart, expected, strict=True):
-        assert torch.equal(mine, own)
+    for mine, slope_apart, reference in zip(gradients, apart, expected, strict=True):
+        assert torch.equal(mine, slope_apart)
         torch.testing.assert_close(mine.double(), reference, rtol=1e-4, atol=1e-3)
 
 

@@ -59,11 +59,11 @@ def hooked() -> nn.Module:
 
 
 def site(layer: nn.Module) -> nn.Module:
-    found = Site(layer, "place")
-    found.drop_bias(on=False)
-    found.before.append(nn.Identity())
-    found.after.append(nn.ReLU())
-    return found
+    placed = Site(layer, "place")
+    placed.drop_bias(on=False)
+    placed.before.append(nn.Identity())
+    placed.after.append(nn.ReLU())
+    return placed
 
 
 CASES: dict[str, tuple[Make, tuple[int, ...]]] = {
@@ -103,11 +103,11 @@ CASES: dict[str, tuple[Make, tuple[int, ...]]] = {
 
 
 def modules(name: str, count: int) -> list[nn.Module]:
-    found = []
+    several = []
     for lane in range(count):
         torch.manual_seed(lane)
-        found.append(CASES[name][0]())
-    return found
+        several.append(CASES[name][0]())
+    return several
 
 
 def inputs(name: str, lanes: int, examples: int = 20) -> Tensor:
@@ -166,10 +166,10 @@ def test_lanes_of_one_branch_keep_their_own_numbers(
 
 
 @pytest.mark.parametrize("shape", [(16, 4, 4), (5, 3, 3), (64,), (5,)])
-@pytest.mark.parametrize("own", [nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ReLU])
+@pytest.mark.parametrize("kind", [nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ReLU])
 @pytest.mark.parametrize("other", [nn.Hardswish, nn.Mish, nn.ELU])
 def test_an_activation_is_the_same_beside_one_of_another_kind(
-    shape: tuple[int, ...], own: type[nn.Module], other: type[nn.Module]
+    shape: tuple[int, ...], kind: type[nn.Module], other: type[nn.Module]
 ):
     """Alone it is written in place of its lanes, beside one that has no such form it is not."""
     draw = torch.Generator().manual_seed(1)
@@ -178,7 +178,7 @@ def test_an_activation_is_the_same_beside_one_of_another_kind(
     def of(lanes: list[int]) -> tuple[Tensor, Tensor]:
         switches = [Switch(other()) for _ in lanes]
         for switch, lane in zip(switches, lanes, strict=True):
-            switch.add("own", own(), on=lane != 1)
+            switch.add("own", kind(), on=lane != 1)
         values = to_channels_last(x[lanes]) if x.ndim == 5 else x[lanes]
         with use_switches(LaneSwitches({switches[0]: switches})):
             y = stacked(switches[0], values.requires_grad_())

@@ -54,16 +54,16 @@ def layers(shape: tuple[int, ...], lanes: int) -> list[list[Norm]]:
     return kinds
 
 
-def bound(own: list[Norm]) -> tuple[Norm, dict[str, Tensor]]:
+def bound(every_norm: list[Norm]) -> tuple[Norm, dict[str, Tensor]]:
     """A layer that holds the stacked tensors of all, and those by name."""
-    held = [dict([*one.named_parameters(), *one.named_buffers()]) for one in own]
+    held = [dict([*one.named_parameters(), *one.named_buffers()]) for one in every_norm]
     stacks = {
         name: torch.stack([tensors[name].detach() for tensors in held]).requires_grad_(
             name in ("weight", "bias")
         )
         for name in held[0]
     }
-    return own[0], stacks
+    return every_norm[0], stacks
 
 
 def learned(stacks: dict[str, Tensor]) -> list[Tensor]:
@@ -85,16 +85,16 @@ def test_every_lane_is_as_it_is_alone(shape: tuple[int, ...], channels_innermost
         for training in (True, False):
             layer.train(training)
             y = normed(layer, x, stacks)
-            found = torch.autograd.grad(y, (x, *learned(stacks)), gradient)
+            gradients = torch.autograd.grad(y, (x, *learned(stacks)), gradient)
             for lane, one in enumerate(kind):
                 one.train(training)
-                own = x.detach()[lane].requires_grad_()
+                inputs = x.detach()[lane].requires_grad_()
                 held = {name: tensor[None] for name, tensor in tensors_of(one).items()}
-                alone = normed(one, own[None], held)[0]
+                alone = normed(one, inputs[None], held)[0]
                 assert torch.equal(alone, y[lane]), type(one).__name__
-                expected = torch.autograd.grad(alone, (own, *one.parameters()), gradient[lane])
+                expected = torch.autograd.grad(alone, (inputs, *one.parameters()), gradient[lane])
                 # In evaluation only inputs are ever asked about.
-                for mine, reference in zip(found, expected[: 3 if training else 1], strict=False):
+                for mine, reference in zip(gradients, expected[: 3 if training else 1], strict=False):
                     assert torch.equal(mine[lane], reference), type(one).__name__
                 for name, buffer in one.named_buffers():
                     assert torch.equal(stacks[name][lane], buffer), name
@@ -108,13 +108,13 @@ def test_lanes_of_different_groups_are_torchs_modules_in_float64(shape: tuple[in
         x = (torch.randn(4, *shape, dtype=torch.float64) * 2 - 5).requires_grad_()
         y = normed(layer, x, stacks)
         gradient = torch.randn_like(y)
-        found = torch.autograd.grad(y, (x, *learned(stacks)), gradient)
+        gradients = torch.autograd.grad(y, (x, *learned(stacks)), gradient)
         for lane, one in enumerate(kind):
-            own = x.detach()[lane].requires_grad_()
-            reference = one(own)
+            inputs = x.detach()[lane].requires_grad_()
+            reference = one(inputs)
             torch.testing.assert_close(y[lane], reference, rtol=1e-9, atol=1e-9)
-            expected = torch.autograd.grad(reference, (own, *one.parameters()), gradient[lane])
-            for mine, theirs in zip(found, expected, strict=True):
+            expected = torch.autograd.grad(reference, (inputs, *one.parameters()), gradient[lane])
+            for mine, theirs in zip(gradients, expected, strict=True):
                 torch.testing.assert_close(mine[lane], theirs, rtol=1e-8, atol=1e-8)
             for name in ("running_mean", "running_var"):
                 if name in stacks:
@@ -128,13 +128,13 @@ def test_first_and_second_derivatives(
     examples: bool, centred: Literal["group", "channel", "not"], bias: bool
 ) -> None:
     torch.manual_seed(2)
-    own = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)}
+    tensors = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)}
     if centred != "group" or not examples:
-        own["channels_per_group"] = torch.tensor([2.0, 4.0], dtype=torch.float64)
+        tensors["channels_per_group"] = torch.tensor([2.0, 4.0], dtype=torch.float64)
 
     def call(x: Tensor, *parameters: Tensor) -> Tensor:
         named = dict(zip(("weight", "bias"), parameters, strict=False))
-        return standardized(x, own | named, Statistics(examples, centred))[0]
+        return standardized(x, tensors | named, Statistics(examples, centred))[0]
 
     sizes = ((2, 3, 4, 2, 1), (2, 4), (2, 4))[: 2 + bias]
     given = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]

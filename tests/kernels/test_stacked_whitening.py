@@ -86,9 +86,9 @@ def test_lanes_of_different_settings_are_the_layer_in_float64(shape: tuple[int, 
     x, gradient = (each.double() for each in values(shape, 4))
     y, to_x, to_weight, to_bias, *buffers = run(deepcopy(layers), x, gradient)
     for lane, layer in enumerate(layers):
-        own = x[lane].clone().requires_grad_()
-        reference = layer(own)
-        expected = torch.autograd.grad(reference, (own, layer.weight, layer.bias), gradient[lane])
+        inputs = x[lane].clone().requires_grad_()
+        reference = layer(inputs)
+        expected = torch.autograd.grad(reference, (inputs, layer.weight, layer.bias), gradient[lane])
         for mine, theirs in zip((y, to_x, to_weight, to_bias), (reference, *expected), strict=True):
             torch.testing.assert_close(mine[lane], theirs, rtol=1e-8, atol=1e-8)
         for mine, held in zip(buffers, binding_of(layer).tensors().values(), strict=True):

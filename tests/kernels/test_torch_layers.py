@@ -150,16 +150,16 @@ def test_a_lane_is_the_same_alone_and_among_others(name: str, kernel: None):
 def test_running_statistics_follow(name: str, training: bool, kernel: None):
     several, x = [module.train(training) for module in modules(name)], inputs(name)
     binding = binding_of(several[0])
-    state = {own: torch.stack([binding_of(one).tensors()[own].detach().clone() for one in several]) for own in binding.slots}  # fmt: skip
+    state = {slot: torch.stack([binding_of(one).tensors()[slot].detach().clone() for one in several]) for slot in binding.slots}  # fmt: skip
     for _ in range(2):
         with binding.bound(state), torch.no_grad():
             y = stacked(several[0], x)
         expected = torch.stack([module(lane) for module, lane in zip(several, x, strict=True)]).detach()
         torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
-    for own, buffers in state.items():
+    for slot, buffers in state.items():
         for lane, module in enumerate(several):
             torch.testing.assert_close(
-                buffers[lane], module.state_dict()[own], rtol=1e-4, atol=1e-5, msg=f"{own} of lane {lane}"
+                buffers[lane], module.state_dict()[slot], rtol=1e-4, atol=1e-5, msg=f"{slot} of lane {lane}"
             )
 
 
@@ -177,9 +177,11 @@ def test_embeddings_look_up_their_own_lane(padding: int | None, kernel: None):
         y = stacked(several[0], tokens)
         (gradient,) = torch.autograd.grad((y * slope).sum(), weight)
     for lane, module in enumerate(several):
-        own = module(tokens[lane])
-        assert torch.equal(y[lane], own)
-        torch.testing.assert_close(gradient[lane], torch.autograd.grad((own * slope).sum(), module.weight)[0])
+        outputs = module(tokens[lane])
+        assert torch.equal(y[lane], outputs)
+        torch.testing.assert_close(
+            gradient[lane], torch.autograd.grad((outputs * slope).sum(), module.weight)[0]
+        )
 
 
 def test_frozen_statistics_of_a_batch_norm_pass_gradients(kernel: None):

@@ -141,11 +141,11 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 def modules(name: str, count: int) -> list[nn.Module]:
-    found = []
+    several = []
     for lane in range(count):
         torch.manual_seed(lane)
-        found.append(CASES[name][0]())
-    return found
+        several.append(CASES[name][0]())
+    return several
 
 
 def inputs(name: str) -> Tensor:
@@ -189,7 +189,7 @@ def test_maps_keep_their_channels_innermost():
     seen = []
     module.head.register_forward_pre_hook(lambda *_: None)  # a hook makes the head a leaf that is vmapped
     inner = module.blocks
-    state = {own: torch.stack([t, t]) for own, t in binding_of(inner).tensors().items()}
+    state = {slot: torch.stack([t, t]) for slot, t in binding_of(inner).tensors().items()}
     before = binding_of(inner).put(state)
     try:
         x = torch.randn(2, 3, 6, 6, 8).permute(0, 1, 4, 2, 3)
@@ -328,7 +328,7 @@ def test_trying_changes_nothing(name: str):
     norm = nn.Sequential(module, nn.Flatten(), nn.LazyBatchNorm1d())
     x = inputs(name)[0]
     norm(x)
-    before = {own: tensor.clone() for own, tensor in norm.state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in norm.state_dict().items()}
     norm.eval()
     assert trace_matches(norm, x)
     assert not norm.training

@@ -103,8 +103,10 @@ def test_experts_that_are_reached_now_and_then_train_as_with_torch_optim(
         optimizer.step()
         trainer.step()
     assert used == {0, 1, 2}
-    for own, parameter in model.named_parameters():
-        torch.testing.assert_close(trainer.weights[own][0], parameter.detach(), rtol=1e-5, atol=1e-6)
+    for parameter_name, parameter in model.named_parameters():
+        torch.testing.assert_close(
+            trainer.weights[parameter_name][0], parameter.detach(), rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("kernel", ["compiled", "batched", "vmap", "loop"])

@@ -28,7 +28,7 @@ def rows(kernel: str, *seconds: float, size: int = 1000) -> list[Timing]:
 
 
 @pytest.mark.parametrize(
-    ("found", "budget", "expected"),
+    ("timings", "budget", "expected"),
     [
         (rows("vmap", 8, 4, 2) + rows("loop", 9, 9, 9), 1e9, ("vmap", 48)),
         (rows("vmap", 8, 3.8, 4) + rows("loop", 9, 9, 9), 1e9, ("vmap", 48)),  # nearly as fast
@@ -44,8 +44,8 @@ def rows(kernel: str, *seconds: float, size: int = 1000) -> list[Timing]:
         (rows("vmap", 8), 1.0, ("vmap", 1)),
     ],
 )
-def test_the_fastest_kernel_and_the_usual_one_where_they_are_nearly_equal(found, budget, expected):
-    assert best_of(found, found[0].kernel, budget) == expected
+def test_the_fastest_kernel_and_the_usual_one_where_they_are_nearly_equal(timings, budget, expected):
+    assert best_of(timings, timings[0].kernel, budget) == expected
 
 
 @pytest.mark.parametrize(("seconds", "lanes"), [((8, 7.6, 7.5), 4), ((8, 4, 3.9), 20), ((8, 4, 2), 48)])
@@ -91,9 +91,9 @@ def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(context: TaskCo
 def test_a_measurement_is_made_once_and_remembered(
     context: TaskContext, recipe: Recipe, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    own, first = choose(context, recipe)
+    chosen_context, first = choose(context, recipe)
     assert first.source == "measured"
-    assert own.kernel == first.kernel
+    assert chosen_context.kernel == first.kernel
     assert len(json.loads(cache.read_text())) == 1
     monkeypatch.setattr(kernels, "measured", None)
     _, again = choose(context, recipe)
@@ -104,8 +104,8 @@ def test_a_measurement_is_made_once_and_remembered(
 def test_a_damaged_cache_is_as_good_as_none(
     context: TaskContext, recipe: Recipe, cache: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ):
-    found = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),))
-    monkeypatch.setattr(kernels, "measured", lambda *_: found)
+    choice = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),))
+    monkeypatch.setattr(kernels, "measured", lambda *_: choice)
     cache.parent.mkdir()
     cache.write_text(damage)
     assert choose(context, recipe)[1].source == "measured"
@@ -125,9 +125,9 @@ def test_a_damaged_cache_is_as_good_as_none(
     ids=str,
 )
 def test_a_cached_choice_of_another_form_is_as_good_as_none(cache: Path, change: dict[str, object]):
-    found = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),)).to_json()
+    document = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),)).to_json()
     cache.parent.mkdir()
-    cache.write_text(json.dumps({"right": found, "forged": {**found, **change}}))
+    cache.write_text(json.dumps({"right": document, "forged": {**document, **change}}))
     assert kernels.remembered("right") is not None
     assert kernels.remembered("forged") is None
     cache.write_text("[" * 100_000)
@@ -135,8 +135,8 @@ def test_a_cached_choice_of_another_form_is_as_good_as_none(cache: Path, change:
 
 
 def test_what_is_given_is_kept_and_nothing_is_measured(context: TaskContext, recipe: Recipe, cache: Path):
-    own, choice = choose(context, recipe, kernel="loop", lanes=3)
-    assert (own.kernel, choice.lanes, choice.source) == ("loop", 3, "given")
+    chosen_context, choice = choose(context, recipe, kernel="loop", lanes=3)
+    assert (chosen_context.kernel, choice.lanes, choice.source) == ("loop", 3, "given")
     assert not cache_file().exists()
     assert choose(context, recipe, lanes=5)[1].lanes == 5
     assert choose(context, recipe, kernel="loop")[0].kernel == "loop"
@@ -144,8 +144,8 @@ def test_what_is_given_is_kept_and_nothing_is_measured(context: TaskContext, rec
 
 def test_a_study_stays_with_its_kernel(context: TaskContext, recipe: Recipe, cache: Path):
     begun = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),)).to_json()
-    own, choice = choose(context, recipe, begun=json.loads(json.dumps(begun)))
-    assert (own.kernel, choice.lanes, choice.source) == ("loop", 7, "ledger")
+    chosen_context, choice = choose(context, recipe, begun=json.loads(json.dumps(begun)))
+    assert (chosen_context.kernel, choice.lanes, choice.source) == ("loop", 7, "ledger")
     assert choose(context, recipe, lanes=3, begun=begun)[1].lanes == 3
     with pytest.raises(InputError, match="begun with the kernel 'loop'"):
         choose(context, recipe, kernel="vmap", begun=begun)

@@ -56,10 +56,10 @@ FORGED = {
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_text_is_one_line(saved, name):
     context, about, tensors = saved
-    change, told = FORGED[name]
+    change, message = FORGED[name]
     about = copy.deepcopy(about)
     change(about)
-    with pytest.raises(InputError, match=told) as error:
+    with pytest.raises(InputError, match=message) as error:
         checkpoint.loads(packed(about, tensors), context, check=True)
     assert "\n" not in str(error.value)
 

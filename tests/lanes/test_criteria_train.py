@@ -108,38 +108,40 @@ def test_a_run_may_have_a_split_of_its_own(contexts):
     for name in ("tokens", "several"):
         context = contexts[name]
         recipe = runs(context)[0].recipe
-        fixed, own = (Run("task", recipe, seed, 2) for seed in (0, RESPLIT))
-        assert own.resplit
-        together = Training(context, [fixed, own], ("validation",)).finish()
-        alone = [Training(context, [run], ("validation",)).finish()[0] for run in (fixed, own)]
+        fixed, dealt = (Run("task", recipe, seed, 2) for seed in (0, RESPLIT))
+        assert dealt.resplit
+        together = Training(context, [fixed, dealt], ("validation",)).finish()
+        alone = [Training(context, [run], ("validation",)).finish()[0] for run in (fixed, dealt)]
         assert [one.metrics for one in together] == [one.metrics for one in alone]
         assert together[0].metrics != together[1].metrics
 
 
 def test_what_a_task_lacks_is_not_applicable_with_the_reason(contexts):
-    found = {
+    why_not = {
         name: applicable(context, ["label_smoothing", "mixup", "flooding", "translate", "fgsm"])
         for name, context in contexts.items()
     }
     for name in TASKS:
-        assert found[name]["flooding"] == ""
-    assert found["multilabel"]["label_smoothing"] == "an example may have several labels or none"
-    assert found["multilabel"]["mixup"] == ""
+        assert why_not[name]["flooding"] == ""
+    assert why_not["multilabel"]["label_smoothing"] == "an example may have several labels or none"
+    assert why_not["multilabel"]["mixup"] == ""
     assert (
-        found["tokens"]["label_smoothing"]
+        why_not["tokens"]["label_smoothing"]
         == "an example has a class at every token or pixel, and none as a whole"
     )
-    assert found["segmentation"]["mixup"] == "the targets are classes of tokens or pixels, which have no mean"
     assert (
-        found["segmentation"]["translate"]
+        why_not["segmentation"]["mixup"] == "the targets are classes of tokens or pixels, which have no mean"
+    )
+    assert (
+        why_not["segmentation"]["translate"]
         == "the targets belong to positions in the image and would have to be moved with them"
     )
-    assert found["segmentation"]["fgsm"] == ""
+    assert why_not["segmentation"]["fgsm"] == ""
     assert (
-        found["examples"]["label_smoothing"]
+        why_not["examples"]["label_smoothing"]
         == "the task has a loss of its own, which takes targets as they are"
     )
-    assert found["several"]["mixup"] == "the task has a loss of its own, and its targets may have no mean"
+    assert why_not["several"]["mixup"] == "the task has a loss of its own, and its targets may have no mean"
 
 
 @pytest.mark.parametrize("name", ["multilabel", "tokens", "segmentation", "several"])

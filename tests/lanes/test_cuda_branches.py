@@ -69,8 +69,8 @@ def test_the_stand_in_says_cuda_refuses_to_wait_and_replays(gpu: Gpu):
 
 def trainers(name: str, count: int) -> list[Trainer]:
     checks = suite()
-    found = checks.where(name)[0]
-    context = on_cuda(found.task)
+    case = checks.where(name)[0]
+    context = on_cuda(case.task)
     runs = [
         checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(context.catalogue[name]))
     ]
@@ -96,8 +96,8 @@ def test_a_captured_step_replays_as_the_eager_one(name, gpu: Gpu):
     for key, tensor in captured.state().items():
         assert torch.equal(tensor, before[key]), f"{key} is changed by the capture"
     for step in range(STEPS):
-        told = captured.step()
-        for got, expected in zip(told, eager.step(), strict=True):
+        outcome = captured.step()
+        for got, expected in zip(outcome, eager.step(), strict=True):
             torch.testing.assert_close(got, expected, msg=f"step {step}")
     assert gpu.graphs[-1].replays == STEPS
     for key, tensor in eager.state().items():

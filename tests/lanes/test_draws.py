@@ -49,8 +49,8 @@ def test_one_lane_draws_the_same_inside_a_model_and_among_many():
     keys = step_keys(seed_keys([3, 4, 5], CPU), torch.tensor([10, 11, 12]))
     together = Draws(keys).bits("dropout", 7, 5)
     for lane in range(3):
-        own = stream_keys(keys[lane], stream_number("dropout"))
-        assert torch.equal(together[lane], bits(own, (7, 5)))
+        lane_keys = stream_keys(keys[lane], stream_number("dropout"))
+        assert torch.equal(together[lane], bits(lane_keys, (7, 5)))
 
 
 def test_an_element_does_not_depend_on_how_many_are_drawn():

@@ -57,9 +57,9 @@ def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str, kern
     places = {key: tensor.data_ptr() for key, tensor in held.state().items()}
     for _ in range(7):
         loss, right = plain.step()
-        told = held.step()
-        assert torch.equal(told[0], loss)
-        assert torch.equal(told[1], right)
+        outcome = held.step()
+        assert torch.equal(outcome[0], loss)
+        assert torch.equal(outcome[1], right)
     assert {key: tensor.data_ptr() for key, tensor in held.state().items()} == places
     state = held.state()
     for key, tensor in plain.state().items():
@@ -95,12 +95,12 @@ def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
     index = trainer.index()
     with Watched() as watched:
         trainer.train_on(index)
-    found = {place for place in watched.found if not place.startswith(ON_A_CPU)}
+    places = {place for place in watched.found if not place.startswith(ON_A_CPU)}
     if name in UNREACHED:  # nothing but the question which parts of the optimizer have a gradient
-        files = {place.partition(":")[0] for place in found}
+        files = {place.partition(":")[0] for place in places}
         assert "lanes/optimizer_parts.py" in files if name == RESTS else files == {"lanes/optimizer_parts.py"}
     else:
-        assert found == set()
+        assert places == set()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -57,10 +57,12 @@ class Spoiling:
         real = trainer.lane_losses
 
         def losses(*arguments: object) -> torch.Tensor:
-            found = real(*arguments)
-            if self.now(len(found)):
-                found = found + torch.tensor([self.value if lane == LANE else 0.0 for lane in range(3)])
-            return found
+            losses_of_lanes = real(*arguments)
+            if self.now(len(losses_of_lanes)):
+                losses_of_lanes = losses_of_lanes + torch.tensor(
+                    [self.value if lane == LANE else 0.0 for lane in range(3)]
+                )
+            return losses_of_lanes
 
         patch.setattr(trainer, "lane_losses", losses)
 
@@ -68,34 +70,34 @@ class Spoiling:
         real = LaneParameters.gradients
 
         def gradients(leaves: LaneParameters, *arguments: object, **named: object) -> object:
-            found, absent = real(leaves, *arguments, **named)
-            if self.now(found.lanes):
-                found.flat[LANE, 0] = self.value
-            return found, absent
+            slopes, absent = real(leaves, *arguments, **named)
+            if self.now(slopes.lanes):
+                slopes.flat[LANE, 0] = self.value
+            return slopes, absent
 
         patch.setattr(LaneParameters, "gradients", gradients)
 
     def weight(self, patch: pytest.MonkeyPatch) -> None:
         real = Trainer.step
 
-        def step(own: Trainer, *arguments: object) -> object:
-            if self.now(own.lanes):
+        def step(group_trainer: Trainer, *arguments: object) -> object:
+            if self.now(group_trainer.lanes):
                 with torch.no_grad():
-                    own.weights.flat[LANE, :5] = self.value
-            return real(own, *arguments)
+                    group_trainer.weights.flat[LANE, :5] = self.value
+            return real(group_trainer, *arguments)
 
         patch.setattr(Trainer, "step", step)
 
     def inputs(self, patch: pytest.MonkeyPatch) -> None:
         real = Trainer.batch
 
-        def batch(own: Trainer, *arguments: object) -> Batch:
-            found = real(own, *arguments)
-            if self.now(own.lanes):
-                x = found.x.clone()
+        def batch(group_trainer: Trainer, *arguments: object) -> Batch:
+            drawn = real(group_trainer, *arguments)
+            if self.now(group_trainer.lanes):
+                x = drawn.x.clone()
                 x[LANE, 0] = self.value
-                found = found.replaced(x=x)
-            return found
+                drawn = drawn.replaced(x=x)
+            return drawn
 
         patch.setattr(Trainer, "batch", batch)
 
@@ -143,12 +145,12 @@ def test_a_metric_that_is_not_finite_is_no_score(value: float, monkeypatch: pyte
     evaluation = type(context.task.evaluation)
     real = evaluation.metrics
 
-    def metrics(own: object, outputs: torch.Tensor, *arguments: object) -> dict[str, torch.Tensor]:
-        found = dict(real(own, outputs, *arguments))
+    def metrics(judge: object, outputs: torch.Tensor, *arguments: object) -> dict[str, torch.Tensor]:
+        measured = dict(real(judge, outputs, *arguments))
         if len(outputs) == 3:
-            found["loss"] = found["loss"].clone()
-            found["loss"][LANE] = value
-        return found
+            measured["loss"] = measured["loss"].clone()
+            measured["loss"][LANE] = value
+        return measured
 
     monkeypatch.setattr(evaluation, "metrics", metrics)
     results = train(context, runs)
@@ -180,8 +182,8 @@ def test_a_metric_of_the_users_that_is_not_finite_does_not_count(value: float):
     assert {result.outcome for result in results} == {Outcome.COMPLETE}
     assert all(isnan(result.metrics["validation/own"]) for result in results)
     assert all(isfinite(result.metrics["validation/loss"]) for result in results)
-    told = "the metric 'own' is not finite on validation data of a run whose loss is: it does not count"
-    assert told in context.clock.slow
+    line = "the metric 'own' is not finite on validation data of a run whose loss is: it does not count"
+    assert line in context.clock.slow
 
 
 def _failing(
@@ -201,10 +203,10 @@ def _failing(
 
 WHERE = {
     "build": (build, "initial", lambda nets, *more: len(nets)),
-    "forward": (Trainer, "outputs", lambda own, weights, x, *more: len(x)),
-    "backward": (LaneParameters, "gradients", lambda own, *more: own.weights.lanes),
-    "step": (Optimizers, "update", lambda own, group, weights, *more: weights.lanes),
-    "evaluation": (Trainer, "predict", lambda own, *more: own.lanes),
+    "forward": (Trainer, "outputs", lambda group_trainer, weights, x, *more: len(x)),
+    "backward": (LaneParameters, "gradients", lambda parameters, *more: parameters.weights.lanes),
+    "step": (Optimizers, "update", lambda optimizers, group, weights, *more: weights.lanes),
+    "evaluation": (Trainer, "predict", lambda group_trainer, *more: group_trainer.lanes),
 }
 
 
@@ -230,16 +232,16 @@ def test_the_group_that_did_not_fit_is_freed_before_its_halves_are_built(monkeyp
     alive: list[int] = []
     real_init, real_step = Trainer.__init__, Trainer.step
 
-    def made(own: Trainer, *arguments: object) -> None:
+    def made(group_trainer: Trainer, *arguments: object) -> None:
         gc.collect()
         alive.append(sum(reference() is not None for reference in built))
-        real_init(own, *arguments)
-        built.append(weakref.ref(own))
+        real_init(group_trainer, *arguments)
+        built.append(weakref.ref(group_trainer))
 
-    def step(own: Trainer, *arguments: object) -> object:
-        if own.lanes > 1:
+    def step(group_trainer: Trainer, *arguments: object) -> object:
+        if group_trainer.lanes > 1:
             raise torch.OutOfMemoryError("tried to allocate 3 GiB")
-        return real_step(own, *arguments)
+        return real_step(group_trainer, *arguments)
 
     monkeypatch.setattr(Trainer, "__init__", made)
     monkeypatch.setattr(Trainer, "step", step)

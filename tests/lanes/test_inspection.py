@@ -40,10 +40,10 @@ def deep(scale: float, activation: Callable[[], nn.Module]) -> Callable[[], nn.M
 
 def test_scales_are_those_of_a_plain_backward_pass() -> None:
     context = context_of(deep(1.0, nn.ReLU))
-    found = signal_scales(context)
-    assert found.examples == 30
-    assert found.verdict == "healthy"
-    scales = list(found.scales.values())
+    signal = signal_scales(context)
+    assert signal.examples == 30
+    assert signal.verdict == "healthy"
+    scales = list(signal.scales.values())
     assert [scale.path for scale in scales] == [str(i) for i in range(17)]
     first = scales[0]
     assert first.activation == pytest.approx(2**0.5, rel=0.2), "var of W x is 2 for unit inputs"
@@ -117,15 +117,15 @@ def test_the_document_is_json_with_layers_contents_and_tricks() -> None:
     def make() -> nn.Module:
         return nn.Sequential(nn.Linear(12, 8), nn.LayerNorm(8), nn.GELU(), nn.Dropout(0.1), nn.Linear(8, 3))
 
-    found = json.loads(json.dumps(inspection(context_of(make))))
-    assert found["parameters"] == 12 * 8 + 8 + 16 + 8 * 3 + 3
-    assert found["multiply_adds"] == 12 * 8 + 8 * 3
-    assert [layer["kind"] for layer in found["layers"]] == ["Linear", "LayerNorm", "GELU", "Dropout", "Linear"]  # fmt: skip
-    assert found["held"]["text"] == "1 LayerNorm, 1 Dropout, 1 GELU"
-    assert found["tricks"]["remove_norm"]["text"] == "1 of 1"
-    assert found["tricks"]["layer_norm"]["why_not"] == "the model has 1 LayerNorm already"
-    assert found["tricks"]["sgd"]["why_not"] == ""
-    assert found["tricks"]["amp"]["why_not"] == ""
+    document = json.loads(json.dumps(inspection(context_of(make))))
+    assert document["parameters"] == 12 * 8 + 8 + 16 + 8 * 3 + 3
+    assert document["multiply_adds"] == 12 * 8 + 8 * 3
+    assert [layer["kind"] for layer in document["layers"]] == ["Linear", "LayerNorm", "GELU", "Dropout", "Linear"]  # fmt: skip
+    assert document["held"]["text"] == "1 LayerNorm, 1 Dropout, 1 GELU"
+    assert document["tricks"]["remove_norm"]["text"] == "1 of 1"
+    assert document["tricks"]["layer_norm"]["why_not"] == "the model has 1 LayerNorm already"
+    assert document["tricks"]["sgd"]["why_not"] == ""
+    assert document["tricks"]["amp"]["why_not"] == ""
 
 
 def convolutions() -> nn.Module:
@@ -158,11 +158,11 @@ def test_layers_of_tricks_have_a_row(
     """Fields on a map of 6 by 6 that is doubled: three columns of the doubled map are two of the given one, and the first kernel sees one more on each side."""
     x, y = torch.randn(12, 1, 6, 6, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
     task = Task(convolutions, (x, y), (x, y), False, name="maps", kind="image", epochs=1, batch_size=6)
-    found = inspection(TaskContext.of(task, registry(), torch.device("cpu")), [trick])
-    row = next(layer for layer in found["layers"] if layer["path"] == path)
+    document = inspection(TaskContext.of(task, registry(), torch.device("cpu")), [trick])
+    row = next(layer for layer in document["layers"] if layer["path"] == path)
     assert (row["kind"], list(row["output"]), list(row["receptive_field"])) == (kind, output, field)
     assert parameters is None or row["parameters"] == parameters
-    assert found["with"] == [trick]
+    assert document["with"] == [trick]
 
 
 def test_only_tricks_of_the_model_are_shown() -> None:

@@ -43,7 +43,7 @@ def test_resplit_runs_are_those_of_a_task_with_that_split(wine: Task, monkeypatc
     seed = 5 | RESPLIT
     x, y = (torch.cat([getattr(part, name) for part in (wine.train, wine.validation)]) for name in "xy")
     training, held = map(torch.from_numpy, resplit(wine.train, wine.validation, seed, stratified=True))
-    own = wine.but(train=(x[training], y[training]), validation=(x[held], y[held]))
+    resplit_task = wine.but(train=(x[training], y[training]), validation=(x[held], y[held]))
     run = Run("wine", RECIPE, seed, 3)
     dealt = {
         kernel: train(TaskContext.of(wine, CATALOGUE, torch.device("cpu"), kernel), [run])[0]
@@ -52,7 +52,7 @@ def test_resplit_runs_are_those_of_a_task_with_that_split(wine: Task, monkeypatc
     first = np.arange(len(training)), np.arange(len(held)) + len(training)
     monkeypatch.setattr("ablate.lanes.lane_splits.resplit", lambda *_, **__: first)
     for kernel, result in dealt.items():
-        (given,) = train(TaskContext.of(own, CATALOGUE, torch.device("cpu"), kernel), [run])
+        (given,) = train(TaskContext.of(resplit_task, CATALOGUE, torch.device("cpu"), kernel), [run])
         assert result.curves == given.curves
         assert result.metrics == given.metrics
         assert result.scores == given.scores
@@ -62,18 +62,18 @@ def test_lanes_with_and_without_a_deal_are_what_they_are_alone(wine: Task):
     context = TaskContext.of(wine, CATALOGUE, torch.device("cpu"))
     runs = [Run("wine", RECIPE, seed, 3) for seed in (1, 2 | RESPLIT, 3 | RESPLIT, 4)]
     together = train(context, runs)
-    for run, found in zip(runs, together, strict=True):
+    for run, result in zip(runs, together, strict=True):
         (alone,) = train(context, [run])
-        assert found.curves == alone.curves
-        assert found.metrics == alone.metrics
-        assert found.scores == alone.scores
+        assert result.curves == alone.curves
+        assert result.metrics == alone.metrics
+        assert result.scores == alone.scores
 
 
 def test_refilled_lanes_keep_their_own_examples(wine: Task):
     context = TaskContext.of(wine, CATALOGUE, torch.device("cpu"), "vmap")
     runs = [Run("wine", RECIPE, seed, 2) for seed in (1, 2, 3 | RESPLIT, 4 | RESPLIT)]
-    found = Training(context, runs, (), lanes=2).finish()
-    for run, result in zip(runs, found, strict=True):
+    results = Training(context, runs, (), lanes=2).finish()
+    for run, result in zip(runs, results, strict=True):
         assert result.curves == train(context, [run])[0].curves
 
 
@@ -87,11 +87,11 @@ def test_metrics_with_targets_of_each_lane_are_those_of_the_lane_alone(criterion
         else torch.randn(5, 40, 3, generator=generator)
     )
     y[0] = y[0].clamp(max=1)  # a lane whose targets lack a class
-    found = metrics(criterion, output, y)
+    values = metrics(criterion, output, y)
     for lane in range(5):
         alone = metrics(criterion, output[lane : lane + 1], y[lane])
         for name, value in alone.items():
-            torch.testing.assert_close(found[name][lane], value[0], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(values[name][lane], value[0], rtol=1e-12, atol=1e-12)
 
 
 def test_a_task_without_validation_data_may_be_dealt_anew():

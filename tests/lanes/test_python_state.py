@@ -93,9 +93,9 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("name", COUNTERS)
 def test_state_of_the_model_keeps_its_lanes_apart(name: str) -> None:
-    found = side_effects(Net(COUNTERS[name]()), X[:8])
-    assert found.solo.endswith(" changes 'counter'")
-    assert not found.resumable
+    effects = side_effects(Net(COUNTERS[name]()), X[:8])
+    assert effects.solo.endswith(" changes 'counter'")
+    assert not effects.resumable
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_each_run_trains_by_its_own_state(name: str) -> None:
     runs = [Run("states", Recipe.of(registry(), {"sgd": {"lr": 0.1}}), seed, 5) for seed in (0, 1)]
     for run in runs:
         trainer = Trainer(context, [run])
-        found = [trainer.step()[0].item() for _ in range(25)]
+        losses = [trainer.step()[0].item() for _ in range(25)]
         model, order = build_module(context.task.model, run.seed, X[:2]), Order(len(X), 8)
         optimizer, expected = torch.optim.SGD(model.parameters(), 0.1), []
         model.train()
@@ -331,5 +331,5 @@ def test_each_run_trains_by_its_own_state(name: str) -> None:
             loss.backward()
             optimizer.step()
             expected.append(loss.item())
-        assert found == pytest.approx(expected, rel=1e-5)
+        assert losses == pytest.approx(expected, rel=1e-5)
         assert isinstance(trainer.model(0), Net)

@@ -140,7 +140,7 @@ def test_who_is_pruned_is_who_was_judged(kernel: str):
     context = context_of("breast-cancer").with_kernel(kernel)
     kinds = [{"rmsprop": {"lr": 0.001}}, {"adam": {"lr": 0.01}}, {"sgd": {"lr": 0.1}}]
     tricks = [{**kinds[i % 3], **({"batch_norm": {}} if i % 2 else {})} for i in range(9)]
-    runs = [Run(context.task.name, Recipe.of(CATALOGUE, own), i, EPOCHS) for i, own in enumerate(tricks)]
+    runs = [Run(context.task.name, Recipe.of(CATALOGUE, trick), i, EPOCHS) for i, trick in enumerate(tricks)]
     alone = {run: train(context, [run])[0].curves[METRIC] for run in runs}
     chosen: set[Run] = set()
     training = Training(context, runs, ("validation",))
@@ -198,13 +198,13 @@ def test_the_loop_kernel_can_do_it_too():
 
 def test_curves_of_others_are_those_of_the_results(context: TaskContext):
     runs = runs_of(context, 6, epochs=4)
-    told: list[EpochReport] = []
+    reports: list[EpochReport] = []
 
     def watch(report: EpochReport) -> list[bool]:
-        told.append(report)
+        reports.append(report)
         return [False] * len(report.runs)
 
     results = train(context, runs, lanes=3, watch=watch)
-    last = told[-1].others[METRIC]
+    last = reports[-1].others[METRIC]
     assert len(last) == 3
     assert np.array_equal(last, [result.curves[METRIC] for result in results[:3]])

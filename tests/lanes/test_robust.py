@@ -56,11 +56,11 @@ def test_it_is_the_methods_accuracy_of_each_lane(task, kernel):
     training = Training(context, runs, ("validation", "robust"))
     training.epoch()
     trainer = training.trainer
-    found = robust_accuracy.outputs(trainer, torch.tensor([0, 3, 2, 1]))
+    outputs = robust_accuracy.outputs(trainer, torch.tensor([0, 3, 2, 1]))
     clean = []
     for place, lane in enumerate([0, 3, 2, 1]):
         plain, moved = by_hand(trainer.model(lane), context.task)
-        assert robust_accuracy.values(found[place], context.task.validation.y)[NAME] == pytest.approx(moved)
+        assert robust_accuracy.values(outputs[place], context.task.validation.y)[NAME] == pytest.approx(moved)
         clean.append(plain - moved)
     assert max(clean) > 0, "the attack moved nothing: a perturbation of the wrong sign or size would pass"
 

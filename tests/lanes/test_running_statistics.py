@@ -60,13 +60,13 @@ def test_statistics_are_those_of_update_bn(kernel: str) -> None:
     outputs = trainer.predict("validation")
     x = trainer.context.splits["validation"].x
     for lane, tricks in enumerate(LANES):
-        found = trainer.model(lane)
+        model = trainer.model(lane)
         expected = with_torchs_norms(trainer.model(lane))
         if "batch_norm" in tricks and tricks["ema"]["decay"]:
-            assert running(found), "the model has running statistics"
+            assert running(model), "the model has running statistics"
             update_bn([x[lane] for x in given], expected)
         for name, value in running(expected).items():
-            torch.testing.assert_close(running(found)[name], value, rtol=2e-4, atol=1e-5)
+            torch.testing.assert_close(running(model)[name], value, rtol=2e-4, atol=1e-5)
         with torch.no_grad():
             torch.testing.assert_close(outputs[lane], expected.eval()(x), rtol=1e-3, atol=1e-4)
         assert len(own_examples[lane]) == len(given) * trainer.order.batch_size

@@ -93,6 +93,6 @@ def test_parameters_that_torch_cannot_train_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_buffers_that_forward_writes_and_another_name_has_keep_lanes_apart(change, why: str) -> None:
-    found = writes_shared_buffer(Two(change).train(), torch.randn(8, 6))
-    assert found.endswith(why)
-    assert bool(found) == bool(why)
+    reason = writes_shared_buffer(Two(change).train(), torch.randn(8, 6))
+    assert reason.endswith(why)
+    assert bool(reason) == bool(why)

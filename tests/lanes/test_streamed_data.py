@@ -118,7 +118,7 @@ def test_one_read_serves_all_lanes_and_no_more_than_a_window_is_held():
     training.epoch()
     assert sorted(data.reads) == list(range(N))
     windows = training.trainer.data.windows
-    held = [len(own.window) for own in windows._epochs.values()]
+    held = [len(epoch.window) for epoch in windows._epochs.values()]
     assert held == [N - 6 * 20 + 0], "the last window has what is left over"
     assert data.reads != sorted(data.reads), "windows are of examples from everywhere"
 

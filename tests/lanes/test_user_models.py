@@ -146,8 +146,8 @@ def task_of(model: Callable[[], nn.Module], x: Tensor = X) -> Task:
 def test_what_forward_does_beside_its_output(
     model: Callable[[], Net], why: str, writes: bool, resumable: bool
 ) -> None:
-    found = side_effects(model(), X[:8])
-    assert (found.solo, found.writes_input, found.resumable) == (why, writes, resumable)
+    effects = side_effects(model(), X[:8])
+    assert (effects.solo, effects.writes_input, effects.resumable) == (why, writes, resumable)
 
 
 class DrawingInEvaluation(Net):
@@ -170,13 +170,13 @@ class DrawingInEvaluation(Net):
 def test_two_lanes_of_every_kernel_train_and_predict_alike(model: type[Net]) -> None:
     context = TaskContext.of(task_of(model), registry(), torch.device("cpu"))
     recipe = Recipe.of(registry(), {"sgd": {"lr": 0.1}})
-    found = []
+    outcomes = []
     for kernel in ("loop", "batched", "vmap"):
         trainer = Trainer(context.with_kernel(kernel), [Run("users", recipe, seed, 1) for seed in (0, 1)])
         losses = torch.stack([trainer.step()[0] for _ in range(2)])
-        found.append((losses, trainer.predict("validation")))
-    for each in found[1:]:
-        torch.testing.assert_close(each, found[0])
+        outcomes.append((losses, trainer.predict("validation")))
+    for each in outcomes[1:]:
+        torch.testing.assert_close(each, outcomes[0])
 
 
 class Recomputing(Net):

@@ -102,13 +102,13 @@ def test_flipped_bits_never_change_a_number(good: bytes, tmp_path: Path):
         *(draw.randrange(len(good) * 8) for _ in range(500)),
         *(draw.randrange(800) for _ in range(100)),
     ]
-    found = 0
+    count = 0
     for place in places:
         flipped = bytearray(good)
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(flipped)
-        found += look(path) != "same"
-    assert found > 300  # the others hit free space, or a part of the header that says nothing of the content
+        count += look(path) != "same"
+    assert count > 300  # the others hit free space, or a part of the header that says nothing of the content
 
 
 def test_zeroed_and_exchanged_pages_are_found(good: bytes, tmp_path: Path):

@@ -78,9 +78,9 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_value_of_another_type_is_named(name):
-    facts, (change, told) = copy.deepcopy(FACTS), FORGED[name]
+    facts, (change, message) = copy.deepcopy(FACTS), FORGED[name]
     change(facts)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         of(facts)
 
 
@@ -107,11 +107,11 @@ def test_forms():
         {"a": 1, "c": {"x": None, "y": "z"}, "d": "xx", "e": True},
     ):
         assert mismatch(right, form) == ""
-    for wrong, told in (
+    for wrong, message in (
         ({}, "it.a is missing"), ({"a": True}, "it.a is true or false, not a whole number"), ({"a": 1.0}, "it.a is a number, not a whole number"),
         ({"a": 1, "b": [1, "x"]}, "it.b[1] is text, not a number"), ({"a": 1, "b": {}}, "it.b is a table, not a list"),
         ({"a": 1, "b": None}, "it.b is null, not a list"),
         ({"a": 1, "c": {"x": 1}}, "it.c.x is a whole number, not text"), ({"a": 1, "d": "xy"}, "it.d is 'xy'"),
         ({"a": 1, "e": 3}, "it.e is a whole number, not a list"), ([], "it is a list, not a table"),
     ):  # fmt: skip
-        assert mismatch(json.loads(json.dumps(wrong)), form) == told
+        assert mismatch(json.loads(json.dumps(wrong)), form) == message

@@ -129,14 +129,17 @@ def test_killed_at_every_step_of_the_write_path(tmp_path: Path, shim: Path):
         done = subprocess.run(
             [sys.executable, "-c", STEPWISE, path], env=environment, stdout=subprocess.PIPE, check=False
         )
-        told = done.stdout.decode().split()
+        words = done.stdout.decode().split()
         hot += (tmp_path / f"{step}.db-journal").exists()
         if path.exists():  # a reader comes first every other time, then a driver
             with Ledger.open(path, write=step % 2 == 0) as ledger:
                 there = ledger.entries()
-            assert there in ([sample(n) for n in range(len(told))], [sample(n) for n in range(len(told) + 1)])
+            assert there in (
+                [sample(n) for n in range(len(words))],
+                [sample(n) for n in range(len(words) + 1)],
+            )
         else:
-            assert told == []
+            assert words == []
         with Ledger.open(path, write=True) as ledger:
             known = ledger.finished()
             ledger.record([sample(number) for number in range(2) if sample(number).identity not in known])

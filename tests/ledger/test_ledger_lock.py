@@ -65,14 +65,14 @@ def test_sixteen_at_once_on_an_empty_study_one_works(tmp_path: Path):
     assert [hear(process) for process in starters] == ["there"] * 16
     for process in starters:
         say(process)
-    told = [hear(process) for process in starters]
-    assert told.count("works") == 1
-    winner = starters[told.index("works")]
+    answers = [hear(process) for process in starters]
+    assert answers.count("works") == 1
+    winner = starters[answers.index("works")]
     line = rf"{re.escape(str(path))} is in use by process {winner.pid} on {re.escape(socket.gethostname())} \(since .*\); .*"
-    for said in told:
+    for said in answers:
         assert said == "works" or re.fullmatch(line, said), said
     with Ledger.open(path, write=False) as ledger:  # readers are welcome meanwhile
-        assert ledger.entries() == [sample(told.index("works"))]
+        assert ledger.entries() == [sample(answers.index("works"))]
     for process in starters:
         output, _ = process.communicate("" if process is not winner else "stop\n")
         assert output == ""
@@ -212,8 +212,8 @@ with Ledger.open(sys.argv[1], write=False) as ledger:
 
 def test_a_driver_waits_for_a_paused_reader_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ablate.ledger.schema.TELL_AFTER", 0.05)
-    path, told = tmp_path / "study.db", list[str]()
-    with Ledger.open(path, write=True, waiting=told.append) as ledger:
+    path, lines = tmp_path / "study.db", list[str]()
+    with Ledger.open(path, write=True, waiting=lines.append) as ledger:
         ledger.record([sample(0)])
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
         reader = subprocess.Popen(
@@ -224,7 +224,7 @@ def test_a_driver_waits_for_a_paused_reader_and_says_so_once(tmp_path: Path, mon
         ledger.record([sample(1)])
         output, _ = reader.communicate()
         ledger.record([sample(2)])
-    assert told == [f"{path} is being read by another program, perhaps a paused one: waiting"]
+    assert lines == [f"{path} is being read by another program, perhaps a paused one: waiting"]
     assert output.strip() in ("1", "2")
     with Ledger.open(path, write=False) as ledger:
         assert ledger.entries() == [sample(0), sample(1), sample(2)]

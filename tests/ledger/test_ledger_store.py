@@ -39,12 +39,12 @@ def test_any_entry_and_document_round_trips_bit_for_bit(tmp_path_factory, batch,
     with Ledger.open(path, write=True) as ledger:
         ledger.record(batch)
         ledger.put("facts", facts)
-        own = ledger.entries()
+        written = ledger.entries()
     with Ledger.open(path, write=False) as ledger:
         read = ledger.entries()
-        assert len(read) == len(own) == len(batch)
+        assert len(read) == len(written) == len(batch)
         assert all(same(*pair) for pair in zip(read, batch, strict=True))
-        assert all(same(*pair) for pair in zip(own, batch, strict=True))
+        assert all(same(*pair) for pair in zip(written, batch, strict=True))
         for entry in batch:
             assert same(ledger.get(entry.identity), entry)
         assert bits(ledger.fact("facts")) == bits(facts)
@@ -324,7 +324,7 @@ def test_many_runs_are_asked_for_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     with Ledger.open(tmp_path / "study.db", write=True) as ledger:
         ledger.record(written)
         asked = [written[number].identity for number in (6, 1, 5, 0, 6)]
-        found = ledger.get_all([*asked, "unknown"])
-        assert list(found) == [written[number].identity for number in (0, 1, 5, 6)]
-        assert all(same(found[name], ledger.get(name)) for name in asked)
+        entries_by_name = ledger.get_all([*asked, "unknown"])
+        assert list(entries_by_name) == [written[number].identity for number in (0, 1, 5, 6)]
+        assert all(same(entries_by_name[name], ledger.get(name)) for name in asked)
         assert ledger.get_all([]) == {}

@@ -31,8 +31,8 @@ class Packed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         lengths = 2 + (x[:, 0] > 0).long() * 2
         packed = pack_padded_sequence(in_steps(x), lengths, batch_first=True, enforce_sorted=False)
-        out, found = pad_packed_sequence(self.body(packed)[0], batch_first=True)
-        return self.head(out.sum(1) / found[:, None])
+        out, counts = pad_packed_sequence(self.body(packed)[0], batch_first=True)
+        return self.head(out.sum(1) / counts[:, None])
 
 
 class Projected(nn.Module):
@@ -107,8 +107,8 @@ class Teacher(Two):
 
     def middle(self, h: Tensor) -> Tensor:
         if self.training:
-            for kept, own in zip(self.copy.parameters(), self.inner.parameters(), strict=True):
-                kept.data = kept.data * 0.9 + own.data * 0.1
+            for kept, learned in zip(self.copy.parameters(), self.inner.parameters(), strict=True):
+                kept.data = kept.data * 0.9 + learned.data * 0.1
         return self.inner(h) + self.copy(h).detach()
 
 

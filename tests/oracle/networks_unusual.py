@@ -27,8 +27,8 @@ class Recomputed(Net):
         y = super().features(x)
         if not self.training:
             return self.inner(y)
-        found: Tensor = checkpoint(self.inner, y, use_reentrant=self.reentrant)
-        return found
+        hidden: Tensor = checkpoint(self.inner, y, use_reentrant=self.reentrant)
+        return hidden
 
 
 class RecomputedSegments(Net):
@@ -37,8 +37,8 @@ class RecomputedSegments(Net):
         self.inner = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.GELU())
 
     def features(self, x: Tensor) -> Tensor:
-        found: Tensor = checkpoint_sequential(self.inner, 2, super().features(x), use_reentrant=False)
-        return found
+        hidden: Tensor = checkpoint_sequential(self.inner, 2, super().features(x), use_reentrant=False)
+        return hidden
 
 
 class GradientInside(Net):
@@ -303,8 +303,8 @@ class DoubledGradient(torch.autograd.Function):
 
 class CustomLinear(Net):
     def features(self, x: Tensor) -> Tensor:
-        found: Tensor = DoubledGradient.apply(x, self.body.weight)  # type: ignore[no-untyped-call]
-        return torch.relu(found + self.body.bias)
+        products: Tensor = DoubledGradient.apply(x, self.body.weight)  # type: ignore[no-untyped-call]
+        return torch.relu(products + self.body.bias)
 
 
 class SparseWords(nn.Module):
@@ -378,8 +378,8 @@ class Called(nn.Linear):
     """A subclass that overrides `__call__`."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        found: Tensor = super().__call__(x)
-        return torch.relu(found)
+        outputs: Tensor = super().__call__(x)
+        return torch.relu(outputs)
 
 
 class Extended(nn.LayerNorm):

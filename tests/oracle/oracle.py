@@ -65,7 +65,7 @@ def networks() -> dict[str, Network]:
         (networks_transformers.IMAGES, images), (networks_memory.NETWORKS, table),
         (networks_recipes.NETWORKS, table),
     )  # fmt: skip
-    return {name: Network(name, make, inputs) for found, inputs in sources for name, make in found.items()}
+    return {name: Network(name, make, inputs) for makers, inputs in sources for name, make in makers.items()}
 
 
 NETWORKS = networks()
@@ -136,9 +136,9 @@ def named(record: Record) -> dict[str, Tensor]:
 
 
 def assert_equal(mine: Record, theirs: Record, tolerance: float = TOLERANCE) -> None:
-    own, other = named(mine), named(theirs)
+    ours, other = named(mine), named(theirs)
     for name, tensor in other.items():
         exact = torch.complex128 if tensor.is_complex() else torch.float64
-        twin, tensor = own[name].detach().to(exact), tensor.to(exact)
+        twin, tensor = ours[name].detach().to(exact), tensor.to(exact)
         difference, size = (twin - tensor).norm(), tensor.norm()
         assert difference <= tolerance * (size + 1e-3), f"{name}: {float(difference / (size + 1e-12)):.2g}"

@@ -90,11 +90,11 @@ def test_every_kernel_and_every_trick_that_is_off(name: str, kernel: str) -> Non
     context = context_of(name)
     if context.solo and kernel != "loop":
         pytest.skip(context.solo)
-    own = context.with_kernel(kernel)
-    assert_equal(found(own, [run_of(context)]), expected(name))
+    with_kernel = context.with_kernel(kernel)
+    assert_equal(found(with_kernel, [run_of(context)]), expected(name))
     for trick in TRICKS if not context.solo else ():
         if (other := neighbour(context, trick)) is not None:
-            assert_equal(found(own, [run_of(context), other]), expected(name))
+            assert_equal(found(with_kernel, [run_of(context), other]), expected(name))
 
 
 def test_there_are_enough() -> None:

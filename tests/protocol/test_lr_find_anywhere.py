@@ -100,10 +100,10 @@ def same(one, other) -> bool:
 def test_everything_is_as_before(fewer_steps, model, optimizer):
     module, loaders = MODELS[model](), (loader(), loader(*VALIDATION))
     before = everything(module, *loaders)
-    found = ablate.lr_find(module, *loaders, optimizer=OPTIMIZERS[optimizer], epochs=1, rates=[0.001, 0.01])
+    answer = ablate.lr_find(module, *loaders, optimizer=OPTIMIZERS[optimizer], epochs=1, rates=[0.001, 0.01])
     assert same(before, everything(module, *loaders))
-    assert len(found.trials) == 2
-    assert found.optimizer in (optimizer, "SGD")
+    assert len(answer.trials) == 2
+    assert answer.optimizer in (optimizer, "SGD")
 
 
 @pytest.mark.parametrize("at", [1, 3, 60, 150])
@@ -129,33 +129,33 @@ def test_a_good_rate_and_a_record_that_shows_it():
     torch.manual_seed(0)
     said: list[str] = []
     module = mlp()
-    found = ablate.lr_find(module, TRAIN, VALIDATION, optimizer=torch.optim.Adam, epochs=6, say=said.append)
-    assert found.verdict in ("pass", "warn")
-    assert 1e-3 < found.learning_rate < 0.1
-    best = min(trial.loss for trial in found.trials if trial.loss == trial.loss)
-    (own,) = [trial for trial in found.trials if trial.learning_rate == found.learning_rate]
-    assert own.loss == best < 0.6 * found.guess
-    assert own.seeds == 3
-    assert found.guess == pytest.approx(np.log(10), abs=0.1)
+    answer = ablate.lr_find(module, TRAIN, VALIDATION, optimizer=torch.optim.Adam, epochs=6, say=said.append)
+    assert answer.verdict in ("pass", "warn")
+    assert 1e-3 < answer.learning_rate < 0.1
+    best = min(trial.loss for trial in answer.trials if trial.loss == trial.loss)
+    (chosen,) = [trial for trial in answer.trials if trial.learning_rate == answer.learning_rate]
+    assert chosen.loss == best < 0.6 * answer.guess
+    assert chosen.seeds == 3
+    assert answer.guess == pytest.approx(np.log(10), abs=0.1)
     assert said[0].startswith("lr_find will train")
-    assert f"learning_rate={found.learning_rate:g}, optimizer=Adam" in repr(found)
+    assert f"learning_rate={answer.learning_rate:g}, optimizer=Adam" in repr(answer)
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(found)
+    console.print(answer)
     assert "validation loss" in console.export_text()
-    axes = found.plot()
+    axes = answer.plot()
     assert axes.get_xscale() == "log"
-    assert found.to_dict()["learning_rate"] == found.learning_rate
+    assert answer.to_dict()["learning_rate"] == answer.learning_rate
     torch.manual_seed(1)  # another state of the generators changes nothing
     again = ablate.lr_find(module, TRAIN, VALIDATION, optimizer=torch.optim.Adam, epochs=6)
-    assert again.to_dict() | {"seconds": 0} == found.to_dict() | {"seconds": 0}
+    assert again.to_dict() | {"seconds": 0} == answer.to_dict() | {"seconds": 0}
 
 
 def test_labels_that_are_shuffled_give_no_rate(fewer_steps):
     y = TRAIN[1][torch.randperm(256, generator=torch.Generator().manual_seed(0))]
-    found = ablate.lr_find(mlp(), (TRAIN[0], y), VALIDATION, epochs=2, rates=[1e-3, 1e-2])
-    assert found.learning_rate is None
-    assert found.verdict == "fail"
-    assert "no-better-than-a-guess" in [finding.code for finding in found.findings]
+    answer = ablate.lr_find(mlp(), (TRAIN[0], y), VALIDATION, epochs=2, rates=[1e-3, 1e-2])
+    assert answer.learning_rate is None
+    assert answer.verdict == "fail"
+    assert "no-better-than-a-guess" in [finding.code for finding in answer.findings]
 
 
 class Words(nn.Module):
@@ -172,9 +172,9 @@ class Words(nn.Module):
 
 def test_mappings_other_losses_and_several_labels(fewer_steps):
     batches = [{"pixels": TRAIN[0][i : i + 32], "labels": TRAIN[1][i : i + 32]} for i in range(0, 256, 32)]
-    own = ablate.lr_find(Words(), batches, batches[:3], epochs=1, rates=[0.01])
-    assert own.learning_rate == 0.01
-    assert "no-guess" in [finding.code for finding in own.findings]
+    answer = ablate.lr_find(Words(), batches, batches[:3], epochs=1, rates=[0.01])
+    assert answer.learning_rate == 0.01
+    assert "no-guess" in [finding.code for finding in answer.findings]
     given = ablate.lr_find(Words(), batches, batches[:3], loss=F.cross_entropy, epochs=1, rates=[0.01])
     assert given.guess is not None
     x, y = diabetes()
@@ -184,9 +184,9 @@ def test_mappings_other_losses_and_several_labels(fewer_steps):
         (mlp(10, 1), (x, y), F.l1_loss),
         (mlp(), (TRAIN[0], many), F.binary_cross_entropy_with_logits),
     ):
-        found = ablate.lr_find(module, pair, pair, loss=loss, epochs=3, rates=[0.01])
-        assert found.learning_rate == 0.01, found
-        assert found.trials[0].loss < found.guess
+        answer_of_pair = ablate.lr_find(module, pair, pair, loss=loss, epochs=3, rates=[0.01])
+        assert answer_of_pair.learning_rate == 0.01, answer_of_pair
+        assert answer_of_pair.trials[0].loss < answer_of_pair.guess
 
 
 def test_the_best_constant_is_what_theory_says():
@@ -201,8 +201,8 @@ def test_the_best_constant_is_what_theory_says():
 
 def test_a_softmax_and_a_frozen_layer_are_named(fewer_steps):
     model = nn.Sequential(mlp(), nn.Softmax(1))
-    found = ablate.lr_find(model, TRAIN, VALIDATION, epochs=1, rates=[0.01])
-    assert "outputs-are-probabilities" in [finding.code for finding in found.findings]
+    answer = ablate.lr_find(model, TRAIN, VALIDATION, epochs=1, rates=[0.01])
+    assert "outputs-are-probabilities" in [finding.code for finding in answer.findings]
 
     class Detached(nn.Module):
         def __init__(self):
@@ -212,14 +212,14 @@ def test_a_softmax_and_a_frozen_layer_are_named(fewer_steps):
         def forward(self, x):
             return self.head(self.below(x).detach().relu())
 
-    found = ablate.lr_find(Detached(), TRAIN, VALIDATION, epochs=1, rates=[0.01])
-    (named,) = [finding for finding in found.findings if finding.code == "parameters-without-gradient"]
+    answer = ablate.lr_find(Detached(), TRAIN, VALIDATION, epochs=1, rates=[0.01])
+    (named,) = [finding for finding in answer.findings if finding.code == "parameters-without-gradient"]
     assert named.where == "below.bias, below.weight"
 
 
 def test_a_budget_shortens(fewer_steps):
-    found = ablate.lr_find(mlp(), TRAIN, VALIDATION, epochs=50, budget=1e-6, rates=[0.01, 0.03])
-    assert [trial.seeds for trial in found.trials] == [1, 1]
+    answer = ablate.lr_find(mlp(), TRAIN, VALIDATION, epochs=50, budget=1e-6, rates=[0.01, 0.03])
+    assert [trial.seeds for trial in answer.trials] == [1, 1]
 
 
 @pytest.mark.parametrize(

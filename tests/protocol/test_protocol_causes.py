@@ -116,8 +116,8 @@ def test_a_softmax_over_the_batch_is_seen_as_it_is():
         assert not softmax_over_batch(sound)
     model = mlp()
     for call in (F.softmax, F.log_softmax):
-        found = evaluation_findings(model, X[:32], lambda x, call=call: call(model(x), dim=0))
-        assert codes(found) == ["softmax-over-batch"]
+        findings = evaluation_findings(model, X[:32], lambda x, call=call: call(model(x), dim=0))
+        assert codes(findings) == ["softmax-over-batch"]
         assert evaluation_findings(model, X[:32], lambda x, call=call: call(model(x), dim=1)) == []
 
 
@@ -195,14 +195,14 @@ def redrawn(y: torch.Tensor, share: float) -> torch.Tensor:
 def test_labels_that_are_redrawn_are_estimated_and_hard_ones_are_not_accused():
     """Noise on the inputs makes a forest as wrong as redrawn labels do, and less so where it is sure."""
     noisy = redrawn(Y, 0.4)
-    (found,) = confident_label_errors(relations((X[:300], noisy[:300]), (X[300:], noisy[300:])))
-    assert found.code == "labels-noisy"
-    share = int(found.message.removeprefix("about ").partition("%")[0])
+    (finding,) = confident_label_errors(relations((X[:300], noisy[:300]), (X[300:], noisy[300:])))
+    assert finding.code == "labels-noisy"
+    share = int(finding.message.removeprefix("about ").partition("%")[0])
     assert share == pytest.approx(100 * float((noisy != Y).double().mean()), abs=8)
     hard = X + 1.5 * torch.randn(X.shape, generator=torch.Generator().manual_seed(1))
-    told = relations((hard[:300], Y[:300]), (hard[300:], Y[300:]))
-    assert told.surest.wrong > 0.3
-    for sound in (told, relations((X[:300], Y[:300]), (X[300:], Y[300:])), None):
+    related = relations((hard[:300], Y[:300]), (hard[300:], Y[300:]))
+    assert related.surest.wrong > 0.3
+    for sound in (related, relations((X[:300], Y[:300]), (X[300:], Y[300:])), None):
         assert confident_label_errors(sound) == []
     other = relations((X[:300], Y[:300]), (X[300:], Y[300:].roll(1)))
     assert (
@@ -218,8 +218,8 @@ def logits_of(y: torch.Tensor) -> torch.Tensor:
 
 
 def test_exchanged_classes_and_noise_are_seen_in_outputs():
-    def seen(y, own):
-        return Snapshot(logits_of(Y[:300]), y, logits_of(Y[300:]), own, logits_of(Y[:300]))
+    def seen(y, validation_y):
+        return Snapshot(logits_of(Y[:300]), y, logits_of(Y[300:]), validation_y, logits_of(Y[:300]))
 
     assert exchanged_classes(seen(Y[:300], Y[300:])) == noisy_labels(seen(Y[:300], Y[300:])) == []
     assert codes(exchanged_classes(seen(Y[:300], (Y[300:] + 3) % 10))) == ["labels-permuted"]
@@ -263,8 +263,8 @@ def test_few_validation_examples_do_not_make_labels_unrelated():
     draw = torch.Generator().manual_seed(5)
     x = torch.randn(340, 8, generator=draw)
     y = (x[:, 0] + 1.5 * torch.randn(340, generator=draw) > 0).long()
-    told = relations((x[:300], y[:300]), (x[300:], y[300:]))
-    assert told is not None
-    assert told.train.certain
-    assert not told.across.certain
-    assert label_cause(told, 300) is None
+    related = relations((x[:300], y[:300]), (x[300:], y[300:]))
+    assert related is not None
+    assert related.train.certain
+    assert not related.across.certain
+    assert label_cause(related, 300) is None

@@ -54,9 +54,9 @@ COLLAPSED = {"accuracy": 0.1, "loss": 2.5}
 
 
 def best(*cells: Cell) -> Cell:
-    found = selection.best_cell(cells, TASK)
-    assert found is not None
-    return found
+    chosen = selection.best_cell(cells, TASK)
+    assert chosen is not None
+    return chosen
 
 
 def test_a_clearly_better_accuracy_wins_whatever_the_loss():
@@ -77,20 +77,20 @@ def test_a_rate_beside_a_broken_one_is_left_if_another_is_as_good():
         assert best(*cells).rate == 0.05
     clearly = [cell(0.05, 0.7, 0.8), cell(0.1, 0.91, 0.3), cell(0.2, **DIVERGED)]
     assert best(*clearly).rate == 0.1
-    (found,) = selection.cliff(clearly, clearly[1], TASK, "warn")
-    assert found.code == "unsound-neighbour"
-    assert "0.2" in found.message
+    (finding,) = selection.cliff(clearly, clearly[1], TASK, "warn")
+    assert finding.code == "unsound-neighbour"
+    assert "0.2" in finding.message
     assert selection.cliff(clearly, clearly[0], TASK, "warn") == []
 
 
 def test_messages_are_in_the_number_of_their_nouns():
     """One run diverges, two diverge."""
     one = [cell(0.1), cell(0.2, **DIVERGED)]
-    (found,) = selection.cliff(one, one[0], TASK, "warn")
-    assert "best rate 0.1, the only run diverges" in found.message
+    (finding,) = selection.cliff(one, one[0], TASK, "warn")
+    assert "best rate 0.1, the only run diverges" in finding.message
     three = [*one, cell(0.2, **COLLAPSED), cell(0.2, **COLLAPSED)]
-    (found,) = selection.cliff(three, three[0], TASK, "warn")
-    assert "1 of 3 runs diverges and 2 of 3 runs learn nothing" in found.message
+    (finding,) = selection.cliff(three, three[0], TASK, "warn")
+    assert "1 of 3 runs diverges and 2 of 3 runs learn nothing" in finding.message
     assert "the only run did not complete (diverged)" in none_completed([cell(0.1, **DIVERGED)]).message
     assert "none of 2 runs completed" in none_completed([cell(0.1, **DIVERGED)] * 2).message
     assert str(Plan(3, 1, 0, 1)) == "3 rates, 1 repeat of the best and 0 weight decays: 4 runs of 1 epoch"
@@ -116,9 +116,9 @@ def test_regression_takes_the_lowest_error():
         Cell(rate, 0.0, Result(Outcome.COMPLETE, {"validation/rmse": rmse, LOSS: rmse**2}))
         for rate, rmse in ((0.1, 0.7), (0.2, 0.69), (0.3, 0.8))
     ]
-    found = selection.best_cell(cells, task)
-    assert found is not None
-    assert found.rate == 0.2
+    chosen = selection.best_cell(cells, task)
+    assert chosen is not None
+    assert chosen.rate == 0.2
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_edge(accuracies, side):
 
 
 def test_a_flat_optimum_is_told():
-    (found,) = selection.flat([cell(0.1, 0.9), cell(0.2, 0.91), cell(0.3, 0.5)], TASK)
-    assert found.level == "note"
-    assert found.where == "rates 0.1 to 0.2"
+    (finding,) = selection.flat([cell(0.1, 0.9), cell(0.2, 0.91), cell(0.3, 0.5)], TASK)
+    assert finding.level == "note"
+    assert finding.where == "rates 0.1 to 0.2"
     assert selection.flat([cell(0.1, 0.9), cell(0.1, 0.9, decay=1e-4), cell(0.3, 0.5)], TASK) == []
 
 
@@ -143,9 +143,9 @@ def test_a_grid_that_learns_nothing_fails():
         replace(one, result=replace(one.result, curves={LOSS: (one.value(LOSS),)}))
         for one in cells[:2]
     ]  # fmt: skip
-    found = selection.no_better_than_a_guess(cells, TASK)
-    assert found is not None
-    assert (found.code, found.level) == ("no-better-than-a-guess", "fail")
+    finding = selection.no_better_than_a_guess(cells, TASK)
+    assert finding is not None
+    assert (finding.code, finding.level) == ("no-better-than-a-guess", "fail")
     assert (
         selection.no_better_than_a_guess([*cells, cell(0.1, 0.5, 2.5)], TASK) is None
     )  # its second epoch was
@@ -253,12 +253,14 @@ def test_no_rate_is_given_whose_loss_exceeds_the_guess():
 
 
 def test_a_decay_is_taken_only_if_it_is_clearly_better():
-    own = cell(0.1, 0.8, 0.5)
+    without_decay = cell(0.1, 0.8, 0.5)
     error = standard_error(TASK, 0.8)
     clearly = cell(0.1, 0.8 + 1.5 * error, 0.4, decay=1e-3)
-    assert with_decay(own, [clearly, cell(0.1, 0.8 + 0.5 * error, 0.3, decay=1e-4)], TASK) is clearly
-    assert with_decay(own, [cell(0.1, 0.8 + 0.5 * error, 0.3, decay=1e-4)], TASK) is own
-    assert with_decay(own, [cell(0.1, 0.9, 0.6, decay=1e-4)], TASK) is own
+    assert (
+        with_decay(without_decay, [clearly, cell(0.1, 0.8 + 0.5 * error, 0.3, decay=1e-4)], TASK) is clearly
+    )
+    assert with_decay(without_decay, [cell(0.1, 0.8 + 0.5 * error, 0.3, decay=1e-4)], TASK) is without_decay
+    assert with_decay(without_decay, [cell(0.1, 0.9, 0.6, decay=1e-4)], TASK) is without_decay
 
 
 def drops(shares: dict[float, float | None]):
@@ -346,12 +348,12 @@ def test_a_prediction_of_the_majority_is_no_better_than_a_guess():
 
 def test_a_balanced_metric_at_chance_fails_and_accuracy_only_warns():
     run = Result(Outcome.COMPLETE, {"validation/balanced_accuracy": 0.5, LOSS: 0.1})
-    (found,) = metric_at_chance(Cell(0.1, 0.0, run), rare("balanced_accuracy"))
-    assert (found.code, found.level) == ("metric-at-chance", "fail")
-    assert "16 validation examples" in found.message
+    (finding,) = metric_at_chance(Cell(0.1, 0.0, run), rare("balanced_accuracy"))
+    assert (finding.code, finding.level) == ("metric-at-chance", "fail")
+    assert "16 validation examples" in finding.message
     run = Result(Outcome.COMPLETE, {ACCURACY: 0.98, LOSS: 0.1})
-    (found,) = metric_at_chance(Cell(0.1, 0.0, run), rare("accuracy"))
-    assert found.level == "warn"
+    (finding,) = metric_at_chance(Cell(0.1, 0.0, run), rare("accuracy"))
+    assert finding.level == "warn"
     run = Result(Outcome.COMPLETE, {"validation/balanced_accuracy": 0.8, LOSS: 0.1})
     assert metric_at_chance(Cell(0.1, 0.0, run), rare("balanced_accuracy")) == []
 

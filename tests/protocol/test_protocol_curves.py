@@ -36,11 +36,11 @@ def test_scatter_measures_noise_and_not_the_trend():
 
 def test_plateau_at_the_start_is_seen_with_its_length():
     stuck = np.concatenate([np.full(6, 2.3), SETTLED[:14] + 0.1])
-    found = curves.plateau(stuck)
-    assert found is not None
-    assert found.code == "start-up-plateau"
-    assert found.where == "epochs 1 to 6"
-    assert "init" in found.advice
+    finding = curves.plateau(stuck)
+    assert finding is not None
+    assert finding.code == "start-up-plateau"
+    assert finding.where == "epochs 1 to 6"
+    assert "init" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_no_plateau(curve):
 
 
 def test_still_falling_is_seen_at_the_end():
-    found = curves.still_falling(np.linspace(2.3, 0.5, 20))
-    assert found is not None
-    assert found.where == "epochs 16 to 20"
-    assert "longer" in found.advice
+    finding = curves.still_falling(np.linspace(2.3, 0.5, 20))
+    assert finding is not None
+    assert finding.where == "epochs 16 to 20"
+    assert "longer" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_not_falling_any_more(curve):
 
 def test_rising_validation_loss_names_its_lowest_epoch():
     turned = np.concatenate([SETTLED[:8], SETTLED[7] + 0.05 * np.arange(12)])
-    found = curves.rising(turned)
-    assert found is not None
-    assert found.where == "epochs 8 to 20"
-    assert "near epoch 8" in found.advice
+    finding = curves.rising(turned)
+    assert finding is not None
+    assert finding.where == "epochs 8 to 20"
+    assert "near epoch 8" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_spikes_are_seen_where_they_are():
     for place in (1, 5, 18):
         spiked = NOISY.copy()
         spiked[place] *= 3
-        found = curves.spikes(spiked)
-        assert found is not None
-        assert found.where == f"epoch {place + 1}"
-        assert "clip" in found.advice
+        finding = curves.spikes(spiked)
+        assert finding is not None
+        assert finding.where == f"epoch {place + 1}"
+        assert "clip" in finding.advice
     twice = NOISY.copy()
     twice[[6, 12]] += 1
     assert curves.spikes(twice).where == "epochs 7, 13"
@@ -164,7 +164,7 @@ def test_several_findings_stand_side_by_side():
     train = np.concatenate([np.full(4, 2.3), SETTLED[:16]])
     train[12] += 2
     validation = np.concatenate([SETTLED[:8], SETTLED[7] + 0.05 * np.arange(12)])
-    found = diagnose(
+    findings = diagnose(
         {
             "train/loss": train,
             "validation/loss": validation,
@@ -174,7 +174,7 @@ def test_several_findings_stand_side_by_side():
         2.3,
         400,
     )
-    assert {one.code for one in found} == {"start-up-plateau", "validation-rising", "wide-gap", "spikes"}
+    assert {one.code for one in findings} == {"start-up-plateau", "validation-rising", "wide-gap", "spikes"}
 
 
 positive = st.floats(1e-6, 1e6)
@@ -188,10 +188,10 @@ positive = st.floats(1e-6, 1e6)
 )
 def test_any_curve_is_judged_without_failing(pair):
     train, validation = pair
-    found = diagnose({"train/loss": train, "validation/loss": validation}, 1.0, 100)
-    assert all(one.level in ("note", "warn") for one in found)
-    assert len(train) >= curves.MIN_EPOCHS or not found
-    codes = {one.code for one in found}
+    findings = diagnose({"train/loss": train, "validation/loss": validation}, 1.0, 100)
+    assert all(one.level in ("note", "warn") for one in findings)
+    assert len(train) >= curves.MIN_EPOCHS or not findings
+    codes = {one.code for one in findings}
     assert not {"validation-rising", "still-falling"} <= codes
 
 
@@ -201,11 +201,11 @@ RUNS = json.loads(RESULTS.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("run", RUNS, ids=[f"{run['kind']}, seed {run['seed']}" for run in RUNS])
 def test_a_real_run_is_read_as_it_was_made(run):
     """The runs of `python -m bench.curves`."""
-    found = diagnose_recorded(run["curves"], run["prior"], run["examples"])
+    findings = diagnose_recorded(run["curves"], run["prior"], run["examples"])
     if run["expected"]:
-        assert set(run["expected"]) & {one.code for one in found}
+        assert set(run["expected"]) & {one.code for one in findings}
     else:
-        assert [one for one in found if one.level == "warn"] == []
+        assert [one for one in findings if one.level == "warn"] == []
 
 
 def test_there_are_enough_real_runs_of_each_kind():

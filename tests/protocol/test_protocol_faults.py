@@ -203,8 +203,8 @@ def test_a_detached_layer_is_told():
 
 def test_targets_that_leak_past_the_inputs():
     assert leak(2.2, 2.3) == []
-    (found,) = leak(0.1, 2.3)
-    assert (found.code, found.level) == ("targets-leak", "fail")
+    (finding,) = leak(0.1, 2.3)
+    assert (finding.code, finding.level) == ("targets-leak", "fail")
 
 
 def test_the_sample_is_balanced_distinct_and_one_batch():

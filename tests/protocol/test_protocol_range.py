@@ -27,12 +27,12 @@ def test_rates_are_evenly_spaced_in_the_logarithm():
 def test_each_rule_finds_what_it_is_for(center):
     losses = valley_at(center, 100 * center)
     end = usable(losses)
-    found = suggestions(RATES[:end], losses[:end])
+    suggested = suggestions(RATES[:end], losses[:end])
     true_minimum = RATES[losses.argmin()]
-    assert found["steepest"] == pytest.approx(center, rel=0.5)
-    assert found["valley"] == pytest.approx(center, rel=0.5)
-    assert found["minimum / 10"] == pytest.approx(true_minimum / 10, rel=0.2)
-    assert disagreement(found) == pytest.approx(max(found.values()) / min(found.values()))
+    assert suggested["steepest"] == pytest.approx(center, rel=0.5)
+    assert suggested["valley"] == pytest.approx(center, rel=0.5)
+    assert suggested["minimum / 10"] == pytest.approx(true_minimum / 10, rel=0.2)
+    assert disagreement(suggested) == pytest.approx(max(suggested.values()) / min(suggested.values()))
 
 
 def test_the_test_ends_where_the_loss_blows_up_or_is_not_finite():
@@ -125,8 +125,8 @@ def test_judgement_of_a_drop(fall, prior, codes):
 def test_the_loss_in_evaluation_mode_decides_where_dropout_raises_the_other():
     still = np.full(100, 2.3)
     drop = drop_of(0.1, LossTrace(still - 0.05), still)
-    told = {loss: judge([drop], drop, 2.3, overfitted=True, evaluated=loss) for loss in (1.5, 2.15, 4.0)}
-    codes = {loss: [one.code for one in findings] for loss, findings in told.items()}
+    by_loss = {loss: judge([drop], drop, 2.3, overfitted=True, evaluated=loss) for loss in (1.5, 2.15, 4.0)}
+    codes = {loss: [one.code for one in findings] for loss, findings in by_loss.items()}
     assert codes == {1.5: [], 2.15: ["falls-slowly"], 4.0: ["hardly-below-the-prior"]}
 
 
@@ -139,7 +139,7 @@ def test_a_rate_at_the_end_of_the_decades_is_told():
 
 def test_suggestions_of_a_real_model_lie_among_sound_rates():
     rates, losses = ranged(task_of())
-    found = suggestions(rates, losses)
-    assert set(found) == {"steepest", "valley", "minimum / 10"}
-    assert all(1e-3 < rate < 0.5 for rate in found.values())
-    assert disagreement(found) < MAX_DISAGREEMENT
+    suggested = suggestions(rates, losses)
+    assert set(suggested) == {"steepest", "valley", "minimum / 10"}
+    assert all(1e-3 < rate < 0.5 for rate in suggested.values())
+    assert disagreement(suggested) < MAX_DISAGREEMENT

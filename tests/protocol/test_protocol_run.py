@@ -70,17 +70,17 @@ def test_the_document_is_plain_json_of_the_agreed_shape(document):
 
 def test_the_rate_is_a_cell_of_the_grid_and_a_good_one(document):
     cells = document["steps"][5]["figures"]["cells"]
-    (own,) = [
+    (chosen,) = [
         c
         for c in cells
         if (c["learning_rate"], c["weight_decay"]) == (document["learning_rate"], document["weight_decay"])
     ]
     assert (
-        own["validation/accuracy"]
+        chosen["validation/accuracy"]
         >= max(c["validation/accuracy"] or 0 for c in cells if c["seeds"] == 3) - 0.03
     )
     assert 0.01 < document["learning_rate"] < 1
-    assert own["seeds"] == 3 or document["weight_decay"] > 0
+    assert chosen["seeds"] == 3 or document["weight_decay"] > 0
     grid = document["steps"][4]["figures"]["cells"]
     assert {cell["weight_decay"] for cell in grid} == {0.0}
     (first,) = [cell for cell in grid if cell["learning_rate"] == document["learning_rate"]]
@@ -120,9 +120,9 @@ def test_series_stay_short(document):
 def test_regression_and_tables_end_with_a_rate():
     for task in (regression(), load("wine").but(epochs=10)):
         arms: list[str] = []
-        found = protocol(task, arms=arms, budget=WHOLE)
-        assert found["complete"]
-        assert found["learning_rate"] > 0
+        answer = protocol(task, arms=arms, budget=WHOLE)
+        assert answer["complete"]
+        assert answer["learning_rate"] > 0
         assert arms[0] == "rates"
         assert {"rates", "seeds"} <= set(arms) <= {"rates", "rates, extended", "seeds", "decays"}
         assert "decays" in arms or "rates, extended" in arms, "decays get the runs that are left"
@@ -135,37 +135,37 @@ def broken_head(module: nn.Sequential) -> None:
 def test_a_step_that_fails_stops_the_protocol():
     arms: list[str] = []
     said: list[str] = []
-    found = protocol(task_of(changed(broken_head)), arms=arms, said=said)
-    assert [step["verdict"] for step in found["steps"]] == ["pass", "fail"] + ["skipped"] * 5
-    assert (found["complete"], found["learning_rate"], found["weight_decay"]) == (False, None, None)
-    assert "step 1 (initial loss) failed" in found["steps"][6]["findings"][0]["message"]
+    answer = protocol(task_of(changed(broken_head)), arms=arms, said=said)
+    assert [step["verdict"] for step in answer["steps"]] == ["pass", "fail"] + ["skipped"] * 5
+    assert (answer["complete"], answer["learning_rate"], answer["weight_decay"]) == (False, None, None)
+    assert "step 1 (initial loss) failed" in answer["steps"][6]["findings"][0]["message"]
     assert arms == []
     assert len(said) == 2
     assert said[1].startswith("lr-find 1/6, initial loss: fail: the untrained model's loss")
 
 
 def test_force_goes_on_to_the_end():
-    found = protocol(task_of(changed(broken_head)), force=True)
-    assert found["steps"][1]["verdict"] == "fail"
-    assert found["complete"]
-    assert found["learning_rate"] is not None
+    answer = protocol(task_of(changed(broken_head)), force=True)
+    assert answer["steps"][1]["verdict"] == "fail"
+    assert answer["complete"]
+    assert answer["learning_rate"] is not None
 
 
 def test_force_without_any_rate_tries_the_whole_grid_and_gives_none():
     """Labels of noise and a model that cannot even learn by heart."""
     noise = torch.randint(0, 10, (600,), generator=torch.Generator().manual_seed(0))
     blind = task_of(lambda: nn.Sequential(nn.Linear(64, 10, bias=False), Zero()), y=noise, epochs=1)
-    found = protocol(blind, force=True)
-    third = found["steps"][3]
+    answer = protocol(blind, force=True)
+    third = answer["steps"][3]
     assert third["verdict"] == "fail"
     assert [finding["code"] for finding in third["findings"]] == [
         "labels-unrelated",
         "does-not-learn",
     ]
-    rates = {cell["learning_rate"] for cell in found["steps"][4]["figures"]["cells"]}
+    rates = {cell["learning_rate"] for cell in answer["steps"][4]["figures"]["cells"]}
     assert rates >= set(baseline_of().rates())
-    assert found["steps"][4]["verdict"] == "fail"
-    assert found["learning_rate"] is None
+    assert answer["steps"][4]["verdict"] == "fail"
+    assert answer["learning_rate"] is None
 
 
 class Zero(nn.Module):
@@ -189,9 +189,9 @@ def test_a_model_that_trains_alone_passes_too(monkeypatch):
     monkeypatch.setattr(overfit, "fit", lambda *given, steps=100, **named: fit(*given, steps=steps, **named))
     task = task_of(Dropping, *(part[:200] for part in digits()), epochs=1)
     assert context_of(task).solo
-    found = protocol(task)
-    assert found["complete"]
-    assert found["steps"][3]["figures"]["rate"] == 0.1
+    answer = protocol(task)
+    assert answer["complete"]
+    assert answer["steps"][3]["figures"]["rate"] == 0.1
 
 
 def test_lanes_are_halved_where_memory_is_short():
@@ -206,10 +206,10 @@ def test_lanes_are_halved_where_memory_is_short():
         sizes.append(trainer.lanes)
         return train_steps(trainer, 5)
 
-    found = map_lanes(context, runs, work)
+    results = map_lanes(context, runs, work)
     assert sizes == [2, 1, 2]
     together = map_lanes(context, runs, lambda trainer: train_steps(trainer, 5))
-    assert [one.losses.tolist() for one in found] == [one.losses.tolist() for one in together]
+    assert [one.losses.tolist() for one in results] == [one.losses.tolist() for one in together]
     with pytest.raises(AblateError, match="not even one run fits"):
         map_lanes(context, runs, lambda trainer: work(trainer, 0))
 
@@ -231,11 +231,11 @@ def test_a_decay_is_the_optimizers_own_or_the_trick():
     assert plain.at(0.1, 0.0) == plain.at(0.1)
     assert plain.at(0.1, 1e-4)["weight_decay"]["decay"] == 1e-4
     assert plain.other_decays() == [1e-4, 1e-3]
-    own = baseline_of(adamw={"decay": 0.01}, cosine=True)
-    assert own.decay == 0.01
-    assert own.at(0.1, 0.1)["adamw"]["decay"] == 0.1
-    assert "weight_decay" not in own.at(0.1, 0.1)
-    assert own.other_decays() == [0.1, 1.0]
+    baseline = baseline_of(adamw={"decay": 0.01}, cosine=True)
+    assert baseline.decay == 0.01
+    assert baseline.at(0.1, 0.1)["adamw"]["decay"] == 0.1
+    assert "weight_decay" not in baseline.at(0.1, 0.1)
+    assert baseline.other_decays() == [0.1, 1.0]
     asked = baseline_of(momentum=True, weight_decay={"decay": 5e-4, "mode": "decoupled"})
     assert asked.decay == 5e-4
     assert asked.at(0.1) == asked.at(0.1, 5e-4)
@@ -264,9 +264,9 @@ def test_the_grid_is_five_decades_of_half_decades_around_the_default():
     ],
 )  # fmt: skip
 def test_a_budget_leaves_out_decays_then_repeats_then_shortens_runs(most, expected):
-    found = plan(9, 2, 20, most)
-    assert (found.rates, found.repeats, found.decays, found.epochs) == expected
-    assert most < 1 or found.runs * found.epochs <= most * 20
+    planned = plan(9, 2, 20, most)
+    assert (planned.rates, planned.repeats, planned.decays, planned.epochs) == expected
+    assert most < 1 or planned.runs * planned.epochs <= most * 20
     assert Budget(seconds=40).in_runs(2.0) == 15  # a quarter is for steps 2 and 3
     assert Budget(runs=4, seconds=30).in_runs(2.0) == 4
 
@@ -282,14 +282,14 @@ def test_without_a_budget_all_of_it_costs_1_3_times_one_seed_of_the_plain_grid()
 
 def test_a_budget_is_kept_and_told():
     arms, said = [], []
-    found = protocol(task_of(), arms=arms, said=said, budget=Budget(runs=3))
+    answer = protocol(task_of(), arms=arms, said=said, budget=Budget(runs=3))
     assert arms[0] == "rates"
     assert "seeds" not in arms
     assert any(line.startswith("lr-find will train") for line in said)
-    step = found["steps"][4]
+    step = answer["steps"][4]
     assert step["figures"]["epochs"] < 6
     assert "shortened" in [finding["code"] for finding in step["findings"]]
-    assert found["learning_rate"] is not None
+    assert answer["learning_rate"] is not None
 
 
 def test_priors():

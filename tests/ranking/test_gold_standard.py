@@ -28,9 +28,9 @@ def test_every_trick_has_two_hundred_pairs(task: str) -> None:
 def test_the_best_points_are_inside_the_grid(task: str) -> None:
     points = pd.read_csv(RESULTS / f"gold-{task}-rates.csv")
     best = pd.read_csv(RESULTS / f"gold-{task}.csv").groupby("arm")["rate"].first()
-    for arm, own in points[points["step"] == "grid"].groupby("arm"):
-        assert own["rate"].min() < best[arm] < own["rate"].max()
-        assert own["rate"].nunique() >= 2 * len(DENSE) + 1
+    for arm, points_of_arm in points[points["step"] == "grid"].groupby("arm"):
+        assert points_of_arm["rate"].min() < best[arm] < points_of_arm["rate"].max()
+        assert points_of_arm["rate"].nunique() >= 2 * len(DENSE) + 1
 
 
 @pytest.mark.parametrize("task", GOLD)

@@ -27,7 +27,7 @@ def test_the_fast_race_is_the_shipped_one(name: str) -> None:
     racing = Racing.up_to(world.looks_up_to)
     _, _, _, arms, placebo, reference = drawn(world, REPLICATES, np.random.default_rng(5))
     off = np.abs(np.random.default_rng(6).normal(0.0, 0.2, (REPLICATES, len(world.tricks) + 1)))
-    found = fast.replay_many(arms, placebo, reference, racing, MARGIN, off)
+    outcome = fast.replay_many(arms, placebo, reference, racing, MARGIN, off)
     seeds = list(range(reference.shape[1]))
     apart = list(range(10_000, 10_000 + placebo.shape[1]))
     for i in range(REPLICATES):
@@ -40,17 +40,17 @@ def test_the_fast_race_is_the_shipped_one(name: str) -> None:
             tuning_se=dict(zip((*world.tricks, PLACEBO), off[i], strict=True)),
         )  # fmt: skip
         rows = [race.rows[name] for name in (*world.tricks, PLACEBO)]
-        assert [CODES[row.verdict.split()[0]] for row in rows] == found.code[i].tolist()
-        assert [row.look for row in rows] == found.look[i].tolist()
-        assert [row.pairs for row in rows] == found.pairs[i].tolist()
+        assert [CODES[row.verdict.split()[0]] for row in rows] == outcome.code[i].tolist()
+        assert [row.look for row in rows] == outcome.look[i].tolist()
+        assert [row.pairs for row in rows] == outcome.pairs[i].tolist()
         for field in ("effect", "se", "df"):
             expected = [getattr(row, field) for row in rows]
-            np.testing.assert_allclose(getattr(found, field)[i], expected, rtol=1e-8, atol=1e-12)
+            np.testing.assert_allclose(getattr(outcome, field)[i], expected, rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(
-            (found.effect - found.half)[i], [row.low for row in rows], rtol=1e-8, atol=1e-12
+            (outcome.effect - outcome.half)[i], [row.low for row in rows], rtol=1e-8, atol=1e-12
         )
         assert race.comparison is not None
-        assert sum(row.pairs for row in rows) + race.comparison.reference_runs == found.runs[i]
+        assert sum(row.pairs for row in rows) + race.comparison.reference_runs == outcome.runs[i]
 
 
 @pytest.mark.parametrize(

@@ -41,44 +41,44 @@ def normal_equations(columns: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np
 
 def test_balanced_effects_are_differences_of_means() -> None:
     frame = table()
-    found = effects(frame, FACTORS, "accuracy", "higher")
-    for row in found.itertuples():
+    estimates = effects(frame, FACTORS, "accuracy", "higher")
+    for row in estimates.itertuples():
         on = frame.loc[frame[row.trick] == "on", "accuracy"].mean()
         off = frame.loc[frame[row.trick] == "off", "accuracy"].mean()
         assert row.effect == pytest.approx(on - off, abs=1e-14)
         assert row.se == pytest.approx(2 * row.sigma / np.sqrt(len(frame)))
-    assert found["df"].eq(len(frame) - len(FACTORS) - 2).all()
+    assert estimates["df"].eq(len(frame) - len(FACTORS) - 2).all()
 
 
 def test_against_normal_equations_unbalanced_with_missing_runs_and_a_slot() -> None:
     factors = (*FACTORS, Factor("slot", ("a", "b", "c")))
     frame = table(3, factors, waves=2).drop(index=[0, 5, 6, 11])
     frame.loc[frame.index[[2, 9]], ["accuracy", "outcome"]] = [np.nan, "diverged"]
-    found = effects(frame, factors, "accuracy", "higher")
+    estimates = effects(frame, factors, "accuracy", "higher")
     kept = frame[frame["outcome"] == "complete"]
     columns = [(kept[f.name] == level).to_numpy(float) for f in factors for level in f.levels[1:]]
     columns += [(kept["block"] == block).to_numpy(float) for block in kept["block"].unique()]
     beta, se, df = normal_equations(np.array(columns).T, kept["accuracy"].to_numpy())
-    np.testing.assert_allclose(found["effect"], beta[: len(found)], rtol=1e-9)
-    np.testing.assert_allclose(found["se"], se[: len(found)], rtol=1e-9)
-    half = stats.t.ppf(0.975, df) * se[: len(found)]
-    np.testing.assert_allclose(found["high"] - found["low"], 2 * half, rtol=1e-9)
-    p = 2 * stats.t.sf(np.abs(beta / se)[: len(found)], df)
-    np.testing.assert_allclose(found["p"], p, rtol=1e-8)
-    assert found["runs_failed"].max() == 2
+    np.testing.assert_allclose(estimates["effect"], beta[: len(estimates)], rtol=1e-9)
+    np.testing.assert_allclose(estimates["se"], se[: len(estimates)], rtol=1e-9)
+    half = stats.t.ppf(0.975, df) * se[: len(estimates)]
+    np.testing.assert_allclose(estimates["high"] - estimates["low"], 2 * half, rtol=1e-9)
+    p = 2 * stats.t.sf(np.abs(beta / se)[: len(estimates)], df)
+    np.testing.assert_allclose(estimates["p"], p, rtol=1e-8)
+    assert estimates["runs_failed"].max() == 2
 
 
 def test_a_conditional_effect_is_the_one_given_the_parent() -> None:
     factors = (*FACTORS, Factor("child", role="conditional", parent="t0"))
     frame = table(1, factors)
-    found = effects(frame, factors, "accuracy", "higher").set_index("trick")
+    estimates = effects(frame, factors, "accuracy", "higher").set_index("trick")
     on = frame[frame["t0"] == "on"]
     child = on.groupby("child")["accuracy"].mean()
-    assert found.loc["child", "effect"] == pytest.approx(child["on"] - child["off"], abs=1e-14)
+    assert estimates.loc["child", "effect"] == pytest.approx(child["on"] - child["off"], abs=1e-14)
     parent = frame.groupby("t0")["accuracy"].mean()
-    assert found.loc["t0", "effect"] == pytest.approx(parent["on"] - parent["off"], abs=1e-14)
-    assert found.loc["child", "runs"] == len(on)
-    assert "given t0 on" in found.loc["child", "note"]
+    assert estimates.loc["t0", "effect"] == pytest.approx(parent["on"] - parent["off"], abs=1e-14)
+    assert estimates.loc["child", "runs"] == len(on)
+    assert "given t0 on" in estimates.loc["child", "note"]
 
 
 def test_hc3_against_its_definition() -> None:
@@ -108,22 +108,22 @@ def test_thousands_at_once_equal_one_at_a_time() -> None:
 def test_what_cannot_be_estimated_is_nan_not_a_guess() -> None:
     frame = table()
     frame["t1"] = frame["t0"]
-    found = effects(frame, FACTORS, "accuracy", "higher").set_index("trick")
-    assert found.loc[["t0", "t1"], "effect"].isna().all()
-    assert found.loc["t2", "effect"] == pytest.approx(
+    estimates = effects(frame, FACTORS, "accuracy", "higher").set_index("trick")
+    assert estimates.loc[["t0", "t1"], "effect"].isna().all()
+    assert estimates.loc["t2", "effect"] == pytest.approx(
         effects(table(), FACTORS, "accuracy", "higher").set_index("trick").loc["t2", "effect"]
     )
-    assert "not estimable" in found.loc["t0", "note"]
+    assert "not estimable" in estimates.loc["t0", "note"]
     frame = table()
     frame.loc[frame["t0"] == "on", ["accuracy", "outcome"]] = [np.nan, "diverged"]
-    found = effects(frame, FACTORS, "accuracy", "higher").set_index("trick")
-    assert np.isnan(found.loc["t0", "effect"])
+    estimates = effects(frame, FACTORS, "accuracy", "higher").set_index("trick")
+    assert np.isnan(estimates.loc["t0", "effect"])
 
 
 def test_as_many_effects_as_runs_gives_no_interval() -> None:
     frame = table().iloc[:8].drop(columns="block")
-    found = effects(frame, FACTORS, "accuracy", "higher")
-    assert found[["low", "high", "p"]].isna().all(axis=None)
+    estimates = effects(frame, FACTORS, "accuracy", "higher")
+    assert estimates[["low", "high", "p"]].isna().all(axis=None)
 
 
 @settings(max_examples=25, deadline=None)

@@ -44,8 +44,10 @@ def test_a_trackers_export() -> None:
     frame.loc[[1, 2], ["val_acc", "state"]] = [np.nan, "crashed"]
     frame.loc[3, "state"] = "running"
     frame.loc[4, "optimizer"] = None
-    found = analyse_table(frame, ["mixup", "optimizer", "ema", "ema_warm"], "val_acc", "higher", seed="seed")
-    table = found.table.set_index(["trick", "level"])
+    analysis = analyse_table(
+        frame, ["mixup", "optimizer", "ema", "ema_warm"], "val_acc", "higher", seed="seed"
+    )
+    table = analysis.table.set_index(["trick", "level"])
     assert list(table.index) == [
         ("mixup", "True"),
         ("optimizer", "lion"),
@@ -59,8 +61,8 @@ def test_a_trackers_export() -> None:
     assert table.loc[("mixup", "True"), "verdict"] == "helps"
     assert table.loc[("optimizer", "sgd"), "verdict"] == "hurts"
     assert "given ema on" in table.loc[("ema_warm", "yes"), "note"]
-    assert (found.runs, found.used, found.failed, found.excluded) == (119, 116, 2, 1)
-    told = " | ".join(found.warnings)
+    assert (analysis.runs, analysis.used, analysis.failed, analysis.excluded) == (119, 116, 2, 1)
+    warnings = " | ".join(analysis.warnings)
     for part in (
         "1 of 120 rows lack",
         "6 seeds enter as blocks",
@@ -68,7 +70,7 @@ def test_a_trackers_export() -> None:
         "2 of 119 runs failed",
         "1 pruned or unfinished",
     ):
-        assert part in told
+        assert part in warnings
 
 
 def test_more_seeds_than_a_fit_holds_count_as_independent_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,20 +78,20 @@ def test_more_seeds_than_a_fit_holds_count_as_independent_and_say_so(monkeypatch
     names = ["mixup", "optimizer"]
     blocked = analyse_table(export(), names, "val_acc", "higher", seed="seed")
     monkeypatch.setattr(prepare, "LARGEST_FIT", len(export()) * 6**2 - 1)
-    found = analyse_table(export(), names, "val_acc", "higher", seed="seed")
-    assert any("6 seeds are too many to be blocks of 120 runs" in line for line in found.warnings)
-    assert found.df == blocked.df + 5
-    assert found.table["effect"].to_numpy() == pytest.approx(blocked.table["effect"].to_numpy(), abs=0.005)
+    analysis = analyse_table(export(), names, "val_acc", "higher", seed="seed")
+    assert any("6 seeds are too many to be blocks of 120 runs" in line for line in analysis.warnings)
+    assert analysis.df == blocked.df + 5
+    assert analysis.table["effect"].to_numpy() == pytest.approx(blocked.table["effect"].to_numpy(), abs=0.005)
 
 
 def test_a_balanced_design_of_ours_comes_out_as_in_the_array() -> None:
     factors = [Factor(f"t{i}") for i in range(7)]
     frame = screening(factors, wave=1, seed=0).frame()
     frame["loss"] = np.random.default_rng(0).normal(size=16)
-    found = analyse_table(frame, [f.name for f in factors], "loss", "lower", seed="seed")
-    assert not any("balanced" in line for line in found.warnings)
-    assert found.df == 16 - 7 - 2
-    for row in found.table.itertuples():
+    analysis = analyse_table(frame, [f.name for f in factors], "loss", "lower", seed="seed")
+    assert not any("balanced" in line for line in analysis.warnings)
+    assert analysis.df == 16 - 7 - 2
+    for row in analysis.table.itertuples():
         means = frame.groupby(row.trick)["loss"].mean()
         assert row.effect == pytest.approx(means["off"] - means["on"])
 

@@ -33,7 +33,7 @@ def dropped(seed: int = 0, seeds: int = 6) -> pd.DataFrame:
 
 def test_drop_one_is_the_paired_t_test() -> None:
     frame = dropped()
-    found = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}).set_index("trick")
+    table = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}).set_index("trick")
     full = frame[
         (frame["a"] == "on") & (frame["b"] == "on") & (frame["slot"] == "z") & (frame["kid"] == "on")
     ]
@@ -43,14 +43,14 @@ def test_drop_one_is_the_paired_t_test() -> None:
         other = frame[rows].set_index("seed")["accuracy"]
         test = stats.ttest_rel(one, other.loc[one.index])
         interval = test.confidence_interval()
-        assert found.loc[trick, "p"] == pytest.approx(test.pvalue)
-        assert (found.loc[trick, "low"], found.loc[trick, "high"]) == pytest.approx(
+        assert table.loc[trick, "p"] == pytest.approx(test.pvalue)
+        assert (table.loc[trick, "low"], table.loc[trick, "high"]) == pytest.approx(
             (interval.low, interval.high)
         )
-        assert found.loc[trick, "rho"] == pytest.approx(np.corrcoef(one, other.loc[one.index])[0, 1])
-    assert found.loc["slot", "level"] == "z"
+        assert table.loc[trick, "rho"] == pytest.approx(np.corrcoef(one, other.loc[one.index])[0, 1])
+    assert table.loc["slot", "level"] == "z"
     lower = paired(frame, FACTORS, "accuracy", "lower", shipped={"slot": "z"}).set_index("trick")
-    np.testing.assert_allclose(lower["effect"], -found["effect"])
+    np.testing.assert_allclose(lower["effect"], -table["effect"])
 
 
 def test_add_one_adds_a_child_to_its_parent() -> None:
@@ -60,15 +60,15 @@ def test_add_one_adds_a_child_to_its_parent() -> None:
         + (frame["a"] == "on") * 10
         + (frame["kid"] == "on") * 3
     )
-    found = paired(frame, FACTORS, "accuracy", "higher", estimand="add-one").set_index(["trick", "level"])
-    assert len(found) == 5
-    assert found.loc[("a", "on"), "effect"] == pytest.approx(10, abs=2.5)
-    assert found.loc[("kid", "on"), "effect"] == pytest.approx(3, abs=2.5)
+    table = paired(frame, FACTORS, "accuracy", "higher", estimand="add-one").set_index(["trick", "level"])
+    assert len(table) == 5
+    assert table.loc[("a", "on"), "effect"] == pytest.approx(10, abs=2.5)
+    assert table.loc[("kid", "on"), "effect"] == pytest.approx(3, abs=2.5)
 
 
 def test_pooled_is_the_two_way_analysis_of_variance() -> None:
     frame = dropped(3)
-    found = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}, pooled=True)
+    table = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}, pooled=True)
     names = [factor.name for factor in FACTORS]
     wide = frame.assign(arm=frame[names].agg("-".join, axis=1)).pivot(
         index="seed", columns="arm", values="accuracy"
@@ -76,10 +76,10 @@ def test_pooled_is_the_two_way_analysis_of_variance() -> None:
     left = wide.sub(wide.mean(axis=1), axis=0) - wide.mean() + wide.to_numpy().mean()
     df = (wide.shape[0] - 1) * (wide.shape[1] - 1)
     sigma = np.sqrt(np.square(left.to_numpy()).sum() / df)
-    assert found["df"].eq(df).all()
-    np.testing.assert_allclose(found["se"], sigma * np.sqrt(2 / wide.shape[0]))
+    assert table["df"].eq(df).all()
+    np.testing.assert_allclose(table["se"], sigma * np.sqrt(2 / wide.shape[0]))
     alone = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"})
-    np.testing.assert_allclose(found["effect"], alone["effect"])
+    np.testing.assert_allclose(table["effect"], alone["effect"])
 
 
 def test_pooled_intervals_cover_with_a_placebo_that_repeats_the_reference() -> None:
@@ -92,13 +92,13 @@ def test_pooled_intervals_cover_with_a_placebo_that_repeats_the_reference() -> N
     for _ in range(300):
         noise, shared = draw.normal(size=(4, 5)), draw.normal(size=5)
         y = noise[arm, frame["seed"]] + shared[frame["seed"]]
-        found = paired(frame.assign(accuracy=y), factors, "accuracy", "higher", pooled=True).set_index(
+        table = paired(frame.assign(accuracy=y), factors, "accuracy", "higher", pooled=True).set_index(
             "trick"
         )
-        assert found.loc["placebo", ["effect", "se"]].tolist() == [0.0, 0.0]
-        inside += [low <= 0 <= high for low, high in found.loc[["a", "b", "c"], ["low", "high"]].to_numpy()]
+        assert table.loc["placebo", ["effect", "se"]].tolist() == [0.0, 0.0]
+        inside += [low <= 0 <= high for low, high in table.loc[["a", "b", "c"], ["low", "high"]].to_numpy()]
     assert 0.93 <= np.mean(inside) <= 0.975
-    judged = verdicts(found.reset_index(), looks=1).set_index("trick")
+    judged = verdicts(table.reset_index(), looks=1).set_index("trick")
     assert judged.loc["placebo", "verdict"] == "no measurable effect"
 
 
@@ -109,12 +109,12 @@ def test_a_failed_run_takes_its_pair_out_and_is_told() -> None:
     )
     frame["outcome"] = np.where(frame["accuracy"].isna(), "diverged", "complete")
     for pooled in (False, True):
-        found = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}, pooled=pooled).set_index(
+        table = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}, pooled=pooled).set_index(
             "trick"
         )
-        assert found.loc["b", ["runs", "runs_failed"]].tolist() == [10, 1]
-        assert "1 runs failed" in found.loc["b", "note"]
-        assert np.isfinite(found.loc["b", "se"])
+        assert table.loc["b", ["runs", "runs_failed"]].tolist() == [10, 1]
+        assert "1 runs failed" in table.loc["b", "note"]
+        assert np.isfinite(table.loc["b", "se"])
     frame.loc[frame["b"] == "off", ["accuracy", "outcome"]] = [np.nan, "diverged"]
     for pooled in (False, True):
         none = paired(frame, FACTORS, "accuracy", "higher", shipped={"slot": "z"}, pooled=pooled).set_index(
@@ -140,12 +140,12 @@ def arm(values: np.ndarray) -> dict[int, float]:
 def test_compare_is_the_paired_t_test_at_pococks_level() -> None:
     draw = np.random.default_rng(0)
     a, b = draw.normal(0.2, 1, 20), draw.normal(0, 1, 20)
-    found = compare(arm(a), arm(b), "higher")
-    test = stats.ttest_rel(a[: found.pairs], b[: found.pairs])
-    assert found.p == pytest.approx(test.pvalue)
-    assert found.level == 0.0182
-    assert (found.looks_done, found.next_pairs) == (4, None)
-    assert found.rho.estimate == pytest.approx(np.corrcoef(a, b)[0, 1])
+    comparison = compare(arm(a), arm(b), "higher")
+    test = stats.ttest_rel(a[: comparison.pairs], b[: comparison.pairs])
+    assert comparison.p == pytest.approx(test.pvalue)
+    assert comparison.level == 0.0182
+    assert (comparison.looks_done, comparison.next_pairs) == (4, None)
+    assert comparison.rho.estimate == pytest.approx(np.corrcoef(a, b)[0, 1])
 
 
 def test_compare_stops_at_the_first_decisive_look_and_says_so_again_when_resumed() -> None:

@@ -61,20 +61,20 @@ def test_one_simulated_study_is_what_a_user_would_see() -> None:
 def test_the_simulation_notices_a_broken_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Holm and Pocock the family-wise error is what the targets exist to prevent."""
     monkeypatch.setattr(study, "nominal_level", lambda looks: 0.4)
-    found = {
+    by_name = {
         f.name: f
         for f in figures(
             World("normal", "additive", NOTHING),
             simulate(World("normal", "additive", NOTHING), 100, 0, MARGIN),
         )
     }
-    assert not found["family-wise error, any look"].met
+    assert not by_name["family-wise error, any look"].met
     monkeypatch.setattr(study, "half_width", lambda se, df, confidence: 1.2 * se)
-    found = {
+    by_name = {
         f.name: f
         for f in figures(World("normal", "additive"), simulate(World("normal", "additive"), 100, 0, MARGIN))
     }
-    assert not found["coverage of 95 % intervals"].met
+    assert not by_name["coverage of 95 % intervals"].met
 
 
 def test_the_command_ends_with_1_for_a_miss_that_nobody_explained(
@@ -85,11 +85,11 @@ def test_the_command_ends_with_1_for_a_miss_that_nobody_explained(
         Figure("w", "f", value, 10, -np.inf, 0.05, why)
         for value, why in ((0.04, ""), (0.07, ""), (0.07, "because"))
     )
-    for found, code, says in (
+    for measured, code, says in (
         ([good], 0, "1 of 1 targets met"),
         ([good, excused], 0, "f: because"),
         ([good, miss], 1, "MISS"),
     ):
-        monkeypatch.setattr(command, "measure", lambda replicates, seed, found=found: iter(found))
+        monkeypatch.setattr(command, "measure", lambda replicates, seed, measured=measured: iter(measured))
         assert command.main() == code
         assert says in capsys.readouterr().out

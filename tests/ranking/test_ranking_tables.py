@@ -67,13 +67,13 @@ def test_failures_are_an_outcome_of_their_own() -> None:
     frame = array()
     frame.loc[(frame["t0"] == "on") & (frame.index % 2 == 0), ["accuracy", "outcome"]] = [np.nan, "diverged"]
     frame.loc[(frame["t0"] == "off").to_numpy().nonzero()[0][0], "outcome"] = "pruned"
-    found = failure_effects(frame, FACTORS, "accuracy").set_index("trick")
+    table = failure_effects(frame, FACTORS, "accuracy").set_index("trick")
     lost = int((frame["outcome"] == "diverged").sum())
-    assert found.loc["t0", "failed_with"] == lost
-    assert found.loc["t0", "failed_without"] == 0
-    assert found.loc["t0", "runs_without"] == len(frame) // 2 - 1
-    assert found.loc["t0", "p_adjusted"] < 0.01
-    assert found.loc["t0", "low"] > 0
+    assert table.loc["t0", "failed_with"] == lost
+    assert table.loc["t0", "failed_without"] == 0
+    assert table.loc["t0", "runs_without"] == len(frame) // 2 - 1
+    assert table.loc["t0", "p_adjusted"] < 0.01
+    assert table.loc["t0", "low"] > 0
     analysis = analyse(frame, FACTORS, Declaration("accuracy", "higher"))
     assert (analysis.used, analysis.failed, analysis.excluded) == (len(frame) - lost - 1, lost, 1)
     assert any("t0 changes the failure rate" in line for line in analysis.warnings)
@@ -86,10 +86,10 @@ def test_failures_are_an_outcome_of_their_own() -> None:
 def test_a_trick_that_no_run_survives_hurts() -> None:
     frame = array()
     frame.loc[frame["t0"] == "on", ["accuracy", "outcome"]] = [np.nan, "diverged"]
-    found = analyse(frame, FACTORS, Declaration("accuracy", "higher")).table.set_index("trick")
-    assert found.loc["t0", "verdict"] == "hurts"
-    assert "20 of" in found.loc["t0", "note"] or "failed with it" in found.loc["t0", "note"]
-    assert found.loc["t1", "verdict"] != "hurts"
+    table = analyse(frame, FACTORS, Declaration("accuracy", "higher")).table.set_index("trick")
+    assert table.loc["t0", "verdict"] == "hurts"
+    assert "20 of" in table.loc["t0", "note"] or "failed with it" in table.loc["t0", "note"]
+    assert table.loc["t1", "verdict"] != "hurts"
 
 
 def test_a_collapse_below_the_declared_threshold_is_a_failure() -> None:
@@ -98,9 +98,9 @@ def test_a_collapse_below_the_declared_threshold_is_a_failure() -> None:
     silent = analyse(frame, FACTORS, Declaration("accuracy", "higher"))
     assert silent.failed == 0
     assert any("positions 3, 9" in line for line in silent.warnings)
-    told = analyse(frame, FACTORS, Declaration("accuracy", "higher", collapse=-10.0))
-    assert told.failed == 2
-    assert told.sigma < silent.sigma / 2
+    analysis = analyse(frame, FACTORS, Declaration("accuracy", "higher", collapse=-10.0))
+    assert analysis.failed == 2
+    assert analysis.sigma < silent.sigma / 2
 
 
 def test_several_collapses_do_not_hide_one_another() -> None:
@@ -127,18 +127,18 @@ def test_rank_intervals_hold_the_true_ranks_together() -> None:
     held, widths = 0, []
     for seed in range(60):
         frame = array(seed, **truth)
-        found = rank_intervals(fit_effects(frame, FACTORS, "accuracy", "higher")).set_index("trick")
+        table = rank_intervals(fit_effects(frame, FACTORS, "accuracy", "higher")).set_index("trick")
         good = True
         for factor in FACTORS:
             value = truth.get(factor.name, 0.0)
             best, worst = order.index(value) + 1, len(order) - order[::-1].index(value)
             good &= (
-                found.loc[factor.name, "rank_low"] <= worst and found.loc[factor.name, "rank_high"] >= best
+                table.loc[factor.name, "rank_low"] <= worst and table.loc[factor.name, "rank_high"] >= best
             )
         held += good
-        widths.append((found["rank_high"] - found["rank_low"]).mean())
-        assert (found["rank_low"] <= found["rank"]).all()
-        assert (found["rank"] <= found["rank_high"]).all()
+        widths.append((table["rank_high"] - table["rank_low"]).mean())
+        assert (table["rank_low"] <= table["rank"]).all()
+        assert (table["rank"] <= table["rank_high"]).all()
     assert held >= 55
     assert np.mean(widths) < 6
 
@@ -160,20 +160,20 @@ def test_probability_of_improvement() -> None:
     ]
     assert 0.92 <= np.mean(inside) <= 0.99
     frame = array(t0=1.0, waves=3)
-    found = probability_of_improvement(fit_effects(frame, FACTORS, "accuracy", "higher"), frame).set_index(
+    table = probability_of_improvement(fit_effects(frame, FACTORS, "accuracy", "higher"), frame).set_index(
         "trick"
     )
-    assert found.loc["t0", "low"] < truth < found.loc["t0", "high"]
-    assert found.loc["placebo", "low"] < 0.5 < found.loc["placebo", "high"]
+    assert table.loc["t0", "low"] < truth < table.loc["t0", "high"]
+    assert table.loc["placebo", "low"] < 0.5 < table.loc["placebo", "high"]
 
 
 def test_spread_by_arm_sees_the_noisy_arm() -> None:
     frame = array(waves=3)
     frame["accuracy"] = frame["accuracy"] * np.where(frame["t1"] == "on", 4.0, 1.0)
     fitted = fit_effects(frame, FACTORS, "accuracy", "higher")
-    found = spread_by_arm(fitted, frame).set_index("trick")
-    assert found.loc["t1", "sigma_with"] > 2.5 * found.loc["t1", "sigma_without"]
-    assert found["p"].idxmin() == "t1"
+    table = spread_by_arm(fitted, frame).set_index("trick")
+    assert table.loc["t1", "sigma_with"] > 2.5 * table.loc["t1", "sigma_without"]
+    assert table["p"].idxmin() == "t1"
     assert any(
         "unequally" in line for line in analyse(frame, FACTORS, Declaration("accuracy", "higher")).warnings
     )
@@ -201,11 +201,11 @@ def test_an_interaction_is_flagged_with_what_it_is_confounded_with() -> None:
     frame = finish(full_factorial(factors, seeds=[1, 2]).frame())
     both = (frame["t0"] == "on") & (frame["t1"] == "on")
     frame["accuracy"] += 4.0 * both
-    found = interactions(fit_effects(frame, factors, "accuracy", "higher"), frame)
-    assert found.loc[0, ["one", "other", "flagged", "confounded_with"]].tolist() == ["t0", "t1", True, ""]
-    assert found["flagged"].sum() == 1
+    pair_rows = interactions(fit_effects(frame, factors, "accuracy", "higher"), frame)
+    assert pair_rows.loc[0, ["one", "other", "flagged", "confounded_with"]].tolist() == ["t0", "t1", True, ""]
+    assert pair_rows["flagged"].sum() == 1
     cells = frame.groupby(["t0", "t1"])["accuracy"].mean()
-    assert found.loc[0, "effect"] == pytest.approx(
+    assert pair_rows.loc[0, "effect"] == pytest.approx(
         cells["on", "on"] - cells["on", "off"] - cells["off", "on"] + cells["off", "off"]
     )
     screened = screening([Factor(f"t{i}") for i in range(7)], wave=1, seed=0).frame()
@@ -219,7 +219,7 @@ def test_an_interaction_is_flagged_with_what_it_is_confounded_with() -> None:
 def test_interaction_tests_are_the_regression_with_one_more_column() -> None:
     frame = array(waves=3)
     fitted = fit_effects(frame, FACTORS, "accuracy", "higher")
-    found = interactions(fitted, frame).set_index(["one", "other"])
+    table = interactions(fitted, frame).set_index(["one", "other"])
     main = np.column_stack([(frame[f.name] == "on").to_numpy(float) for f in FACTORS])
     blocks = np.column_stack([(frame["block"] == b).to_numpy(float) for b in frame["block"].unique()])
     for i, j in ((0, 1), (2, 5)):
@@ -228,7 +228,7 @@ def test_interaction_tests_are_the_regression_with_one_more_column() -> None:
         beta = gram @ x.T @ frame["accuracy"].to_numpy()
         df = len(x) - x.shape[1]
         se = np.sqrt(np.square(frame["accuracy"] - x @ beta).sum() / df * gram[0, 0])
-        row = found.loc[(f"t{i}", f"t{j}")]
+        row = table.loc[(f"t{i}", f"t{j}")]
         assert row["effect"] == pytest.approx(beta[0])
         assert row["p"] == pytest.approx(2 * stats.t.sf(abs(beta[0]) / se, df))
         assert row["high"] - row["low"] == pytest.approx(2 * stats.t.ppf(0.975, df) * se)
@@ -248,9 +248,9 @@ def test_the_forecast_of_an_analysis_counts_all_runs() -> None:
 def test_exploratory_errors_are_hc3() -> None:
     frame = array(waves=1, t0=1.0)
     frame["accuracy"] *= np.where(frame["t1"] == "on", 3.0, 1.0)
-    found = exploratory(frame.drop(index=[0, 3, 4]), FACTORS, "accuracy", "higher")
+    table = exploratory(frame.drop(index=[0, 3, 4]), FACTORS, "accuracy", "higher")
     plain = frame.drop(index=[0, 3, 4]).drop(columns="block")
-    np.testing.assert_allclose(found["se"], effects(plain, FACTORS, "accuracy", "higher", robust=True)["se"])
+    np.testing.assert_allclose(table["se"], effects(plain, FACTORS, "accuracy", "higher", robust=True)["se"])
 
 
 def test_interacts_is_noted_only_beyond_noise() -> None:
@@ -315,9 +315,9 @@ def test_the_ranking_table_has_the_columns_of_ranking_csv_in_a_fixed_order() -> 
 def test_claims_are_signed_by_what_was_promised() -> None:
     frame = array(t0=3.0)
     claims = {"t0": ClaimMetric("accuracy", "down")}
-    found = claim_effects(frame, FACTORS, claims, look=2).iloc[0]
-    assert found["claim_effect"] < -2
-    assert found["claim_verdict"] == "contrary to the claim"
+    row = claim_effects(frame, FACTORS, claims, look=2).iloc[0]
+    assert row["claim_effect"] < -2
+    assert row["claim_verdict"] == "contrary to the claim"
     moved = claim_effects(frame, FACTORS, {"t0": ClaimMetric("accuracy", "same")}, look=2).iloc[0]
     assert moved["claim_verdict"] == "contrary to the claim"
     assert claim_effects(frame, FACTORS, {}).empty
@@ -375,13 +375,13 @@ def test_exploratory_is_signed_adjusts_for_settings_and_never_judges() -> None:
 def test_the_pilot_tells_sigma_failures_and_a_ruined_arm() -> None:
     factors = [Factor("a"), Factor("b", role="conditional", parent="a")]
     frame = finish(pilot(factors, seed=0).frame())
-    found = read_pilot(frame, factors, "accuracy", "higher")
+    reading = read_pilot(frame, factors, "accuracy", "higher")
     values = frame.groupby("a")["accuracy"]
-    assert found.sigma == pytest.approx(np.sqrt(values.var().mean()))
-    assert found.sigma_low < found.sigma < found.sigma_high
-    assert found.noise_ratio == pytest.approx(values.std()["on"] / values.std()["off"])
-    assert found.margin == pytest.approx(0.95 * found.sigma)
-    assert found.warnings == ()
+    assert reading.sigma == pytest.approx(np.sqrt(values.var().mean()))
+    assert reading.sigma_low < reading.sigma < reading.sigma_high
+    assert reading.noise_ratio == pytest.approx(values.std()["on"] / values.std()["off"])
+    assert reading.margin == pytest.approx(0.95 * reading.sigma)
+    assert reading.warnings == ()
     frame.loc[frame["a"] == "off", "outcome"] = "diverged"
     ruined = read_pilot(frame, factors, "accuracy", "higher")
     assert (ruined.failed_on, ruined.failed_off) == (0, 3)

@@ -117,19 +117,19 @@ def test_two_sided_is_the_t_test() -> None:
 
 def test_every_word() -> None:
     table = pd.DataFrame([row(2.0, trick="a"), row(-2.0, trick="b"), row(0.01, trick="c"), row(0.3, 0.4, trick="d"), row(np.nan, np.nan, trick="e"), row(0.45, trick="f"), row(0.0, 0.0, trick="placebo")])  # fmt: skip
-    found = verdicts(table, wave_runs=32, total_runs=64, look=2).set_index("trick")
-    assert found["verdict"].to_dict() == {
+    judged = verdicts(table, wave_runs=32, total_runs=64, look=2).set_index("trick")
+    assert judged["verdict"].to_dict() == {
         "a": "helps", "b": "hurts", "c": "no measurable effect", "d": "undecided", "e": "undecided", "f": "helps a little",
         "placebo": "no measurable effect",
     }  # fmt: skip
-    assert found.loc["a", "note"] == found.loc["b", "note"] == "by at least the margin"
-    assert found.loc["f", "note"] == "by less than the margin"
-    assert found["margin"].eq(0.95).all()
-    assert found["margin_auto"].all()
-    assert found.loc["d", "more_runs"] % 32 == 0
-    assert found.loc["d", "note"].startswith("not decidable within budget: ≈")
-    assert not decided(found.reset_index())
-    assert decided(found.drop(index=["d", "e"]).reset_index())
+    assert judged.loc["a", "note"] == judged.loc["b", "note"] == "by at least the margin"
+    assert judged.loc["f", "note"] == "by less than the margin"
+    assert judged["margin"].eq(0.95).all()
+    assert judged["margin_auto"].all()
+    assert judged.loc["d", "more_runs"] % 32 == 0
+    assert judged.loc["d", "note"].startswith("not decidable within budget: ≈")
+    assert not decided(judged.reset_index())
+    assert decided(judged.drop(index=["d", "e"]).reset_index())
     only_placebo = verdicts(pd.DataFrame([row(2.0, trick="a"), row(0.5, 0.4, trick="placebo")]))
     assert decided(only_placebo)
 
@@ -150,9 +150,9 @@ def test_an_automatic_margin_is_no_more_than_what_is_called_large() -> None:
 
 
 def test_a_margin_in_the_metrics_units_is_kept() -> None:
-    found = verdicts(pd.DataFrame([row(0.3)]), margin=2.0)
-    assert found["margin"].tolist() == [2.0]
-    assert not found["margin_auto"].any()
+    judged = verdicts(pd.DataFrame([row(0.3)]), margin=2.0)
+    assert judged["margin"].tolist() == [2.0]
+    assert not judged["margin_auto"].any()
     from_pilot = verdicts(pd.DataFrame([row(0.3)]), sigma=3.0)
     assert from_pilot["margin"].tolist() == [pytest.approx(2.85)]
 
@@ -161,10 +161,10 @@ def test_a_margin_in_the_metrics_units_is_kept() -> None:
 @given(effect=st.floats(-2, 2), se=st.floats(0.05, 1), df=st.integers(10, 80))
 def test_the_forecast_is_enough_and_no_more_than_enough(effect: float, se: float, df: int) -> None:
     table = pd.DataFrame([row(effect, se, df)])
-    found = verdicts(table, margin=0.95, wave_runs=32, total_runs=32)
-    if found["verdict"].item() != "undecided" or pd.isna(found["more_runs"].item()):
+    judged = verdicts(table, margin=0.95, wave_runs=32, total_runs=32)
+    if judged["verdict"].item() != "undecided" or pd.isna(judged["more_runs"].item()):
         return
-    more = int(found["more_runs"].item())
+    more = int(judged["more_runs"].item())
     for extra, expected in ((more, False), (more - 32, True)):
         if extra == 0:
             continue
@@ -194,8 +194,8 @@ def test_no_effect_always_shows_an_interval_inside_the_margin() -> None:
     draw = np.random.default_rng(2)
     table = pd.DataFrame([row(draw.normal(0, 0.3), draw.uniform(0.1, 0.4), trick=str(i)) for i in range(200)])
     for looks in (1, 3):
-        found = verdicts(table, margin=0.95, looks=looks)
-        small = found[found["verdict"] == "no measurable effect"]
+        judged = verdicts(table, margin=0.95, looks=looks)
+        small = judged[judged["verdict"] == "no measurable effect"]
         assert len(small) > 10
         assert (small["effect"].abs() + stats.t.ppf(0.975, small["df"]) * small["se"] <= 0.95 + 1e-12).all()
 
@@ -221,8 +221,8 @@ def test_power_against_simulation() -> None:
     n, k, effect, many = 64, 12, 1.0, 20_000
     se = np.sqrt(draw.chisquare(n - k - 2, many) / (n - k - 2)) * 2 / np.sqrt(n)
     estimate = effect + 2 / np.sqrt(n) * draw.standard_normal(many)
-    found = (two_sided(estimate, se, np.full(many, n - k - 2.0)) <= 0.05 / k).mean()
-    assert power(effect, n, k, level=0.05) == pytest.approx(found, abs=0.01)
+    share = (two_sided(estimate, se, np.full(many, n - k - 2.0)) <= 0.05 / k).mean()
+    assert power(effect, n, k, level=0.05) == pytest.approx(share, abs=0.01)
 
 
 def test_design_power_agrees_with_the_formula_and_shows_what_a_condition_costs() -> None:

@@ -100,7 +100,7 @@ def outcomes(kind: str, seed: int = 0, count: int = 2) -> pd.DataFrame:
 
 def test_arms_of_drop_one_are_the_two_way_analysis_done_by_hand() -> None:
     frame = outcomes("drop-one")
-    found = analyse_arms(
+    analysis = analyse_arms(
         frame, FACTORS, Declaration("accuracy", "higher"), estimand="drop-one", shipped=SHIPPED
     )
     arm = frame[["a", "norm", "kid", PLACEBO]].agg("-".join, axis=1)
@@ -109,7 +109,7 @@ def test_arms_of_drop_one_are_the_two_way_analysis_done_by_hand() -> None:
     left = wide.sub(wide.mean(axis=1), axis=0) - wide.mean() + wide.to_numpy().mean()
     df = (wide.shape[0] - 1) * (wide.shape[1] - 1)
     se = np.sqrt(np.square(left.to_numpy()).sum() / df * 2 / wide.shape[0])
-    table = found.table.set_index("trick")
+    table = analysis.table.set_index("trick")
     for trick, other in {"a": "off-group-off-on", "norm": "on-none-on-on", "kid": "on-group-off-on"}.items():
         assert table.loc[trick, "effect"] == pytest.approx(wide["on-group-on-on"].mean() - wide[other].mean())
         assert table.loc[trick, "se"] == pytest.approx(se)
@@ -125,7 +125,7 @@ def test_arms_of_drop_one_are_the_two_way_analysis_done_by_hand() -> None:
     assert table.loc[["a", "norm", "kid"], "verdict"].tolist() == ["helps", "helps", "hurts"]
     assert table.loc["norm", "level"] == "group"
     assert table.loc[PLACEBO, "verdict"] not in ("helps", "hurts")
-    assert found.table["rank"].notna().all()
+    assert analysis.table["rank"].notna().all()
 
 
 def test_a_placebo_on_other_seeds_keeps_its_error_rate_though_runs_of_one_seed_resemble_one_another() -> None:
@@ -152,11 +152,11 @@ def test_a_placebo_on_other_seeds_keeps_its_error_rate_though_runs_of_one_seed_r
 
 def test_arms_of_add_one_agree_with_paired() -> None:
     frame = outcomes("add-one", 3)
-    found = analyse_arms(frame, FACTORS, Declaration("accuracy", "higher"), estimand="add-one").table
+    table = analyse_arms(frame, FACTORS, Declaration("accuracy", "higher"), estimand="add-one").table
     alone = paired(frame, FACTORS, "accuracy", "higher", estimand="add-one", pooled=True)
     known = alone.set_index(["trick", "level"])["effect"]
-    assert len(found) == len(known) == 5
-    for trick, level, effect in found[["trick", "level", "effect"]].itertuples(index=False):
+    assert len(table) == len(known) == 5
+    for trick, level, effect in table[["trick", "level", "effect"]].itertuples(index=False):
         assert effect == pytest.approx(known[(trick, level)])
     assert known[("kid", "on")] == pytest.approx(-1.5, abs=0.3)
 

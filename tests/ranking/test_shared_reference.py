@@ -29,8 +29,8 @@ def world(
     reference = draw.standard_normal(more)
     arms = {}
     for place, beta in enumerate(betas):
-        own = beta * reference[:n] + np.sqrt(1 - beta**2) * draw.standard_normal(n)
-        arms[f"arm{place}"] = series(own + (effects[place] if effects else 0.0))
+        scores = beta * reference[:n] + np.sqrt(1 - beta**2) * draw.standard_normal(n)
+        arms[f"arm{place}"] = series(scores + (effects[place] if effects else 0.0))
     return arms, series(reference)
 
 
@@ -40,18 +40,18 @@ def half(effect: Effect) -> float:
 
 def test_effects_are_those_of_the_formula() -> None:
     arms, reference = world((0.3, 0.6, 0.9, 0.5))
-    found = compare_to_reference(arms, reference)
+    comparison = compare_to_reference(arms, reference)
     r = np.array(list(reference.values()))
     products = squares = 0.0
     for values in arms.values():
-        a, own = np.array(list(values.values())), r[:N]
-        products += np.cov(a, own)[0, 1]
-        squares += np.var(own, ddof=1)
+        a, reference_of_pairs = np.array(list(values.values())), r[:N]
+        products += np.cov(a, reference_of_pairs)[0, 1]
+        squares += np.var(reference_of_pairs, ddof=1)
     beta = products / squares
-    assert found.beta == pytest.approx(beta, rel=1e-12)
+    assert comparison.beta == pytest.approx(beta, rel=1e-12)
     for name, values in arms.items():
         a = np.array(list(values.values()))
-        assert found.effects[name].effect == pytest.approx(
+        assert comparison.effects[name].effect == pytest.approx(
             np.mean(a - beta * r[:N]) - (1 - beta) * np.mean(r), rel=1e-12
         )
 
@@ -59,15 +59,15 @@ def test_effects_are_those_of_the_formula() -> None:
 def test_standard_errors_are_those_of_two_independent_parts() -> None:
     """Two arms, so that nothing is moderated."""
     arms, reference = world((0.4, 0.8))
-    found = compare_to_reference(arms, reference)
+    comparison = compare_to_reference(arms, reference)
     r = np.array(list(reference.values()))
-    gamma = found.beta + (1 - found.beta) * N / MORE
+    gamma = comparison.beta + (1 - comparison.beta) * N / MORE
     for name, values in arms.items():
         first = np.var(np.array(list(values.values())) - gamma * r[:N], ddof=1) / N
         second = (1 - gamma) ** 2 * np.var(r, ddof=1) / (MORE - N)
         df = (first + second) ** 2 / (first**2 / (N - 1) + second**2 / (MORE - 1))
-        assert found.effects[name].se == pytest.approx(np.sqrt(first + second), rel=1e-12)
-        assert found.effects[name].df == pytest.approx(df, rel=1e-12)
+        assert comparison.effects[name].se == pytest.approx(np.sqrt(first + second), rel=1e-12)
+        assert comparison.effects[name].df == pytest.approx(df, rel=1e-12)
 
 
 def test_with_the_reference_on_the_same_seeds_it_is_the_paired_t_test() -> None:
@@ -82,14 +82,14 @@ def test_with_the_reference_on_the_same_seeds_it_is_the_paired_t_test() -> None:
 def test_an_arm_with_seeds_of_its_own_is_compared_by_welchs_test() -> None:
     arms, reference = world((0.5, 0.5, 0.5))
     apart = np.random.default_rng(9).standard_normal(14)
-    found = compare_to_reference({**arms, "placebo": series(apart, 1000)}, reference, ("placebo",))
+    comparison = compare_to_reference({**arms, "placebo": series(apart, 1000)}, reference, ("placebo",))
     effect, other = (
-        found.effects["placebo"],
+        comparison.effects["placebo"],
         stats.ttest_ind(apart, list(reference.values()), equal_var=False),
     )
     assert effect.effect / effect.se == pytest.approx(other.statistic, rel=1e-10)
     assert effect.df == pytest.approx(other.df, rel=1e-10)
-    assert found.effects["arm0"] == compare_to_reference(arms, reference).effects["arm0"]
+    assert comparison.effects["arm0"] == compare_to_reference(arms, reference).effects["arm0"]
 
 
 def exactly(betas: tuple[float, ...]) -> tuple[dict[str, dict[int, float]], dict[int, float]]:
@@ -108,12 +108,12 @@ def exactly(betas: tuple[float, ...]) -> tuple[dict[str, dict[int, float]], dict
 def test_standard_errors_are_right_for_each_arm_whatever_its_own_regression() -> None:
     """The variance of the estimator in closed form, with the covariance of its two terms where β is not the arm's own."""
     betas = (0.0, 0.9)
-    found = compare_to_reference(*exactly(betas))
-    beta = found.beta
+    comparison = compare_to_reference(*exactly(betas))
+    beta = comparison.beta
     assert beta == pytest.approx(0.45)
-    for own, effect in zip(betas, found.effects.values(), strict=True):
-        apart = (1 - 2 * beta * own + beta**2) / N
-        together = (1 - beta) ** 2 / MORE - 2 * (1 - beta) * (own - beta) / MORE
+    for arm_beta, effect in zip(betas, comparison.effects.values(), strict=True):
+        apart = (1 - 2 * beta * arm_beta + beta**2) / N
+        together = (1 - beta) ** 2 / MORE - 2 * (1 - beta) * (arm_beta - beta) / MORE
         assert effect.se**2 == pytest.approx(apart + together, rel=1e-12)
 
 
@@ -121,8 +121,8 @@ def test_intervals_hold_the_effect_where_arms_differ_in_regression_and_variances
     repetitions, betas = 250, (0.0, 0.95) * 3
     covered = np.empty((repetitions, len(betas)))
     for i in range(repetitions):
-        found = compare_to_reference(*world(betas, seed=i))
-        covered[i] = [abs(effect.effect) <= half(effect) for effect in found.effects.values()]
+        comparison = compare_to_reference(*world(betas, seed=i))
+        covered[i] = [abs(effect.effect) <= half(effect) for effect in comparison.effects.values()]
     assert covered.mean() > 0.93
 
 
@@ -156,27 +156,27 @@ def test_runs_without_a_number_are_left_out_on_either_side() -> None:
     arms, reference = world((0.5,) * 4)
     arms["arm1"][2] = float("nan")
     reference[5] = float("nan")
-    found = compare_to_reference(arms, reference)
-    assert found.effects["arm0"].pairs == N - 1
-    assert found.effects["arm1"].pairs == N - 2
-    assert found.reference_runs == MORE - 1
+    comparison = compare_to_reference(arms, reference)
+    assert comparison.effects["arm0"].pairs == N - 1
+    assert comparison.effects["arm1"].pairs == N - 2
+    assert comparison.reference_runs == MORE - 1
     without = {name: {s: v for s, v in values.items() if s != 5} for name, values in arms.items()}
     del without["arm1"][2]
     kept = {seed: value for seed, value in reference.items() if seed != 5}
-    assert compare_to_reference(without, kept).effects == found.effects
+    assert compare_to_reference(without, kept).effects == comparison.effects
 
 
 def test_an_arm_without_any_number_has_no_effect_and_harms_no_other() -> None:
     arms, reference = world((0.5,) * 4)
-    found = compare_to_reference({**arms, "dead": dict.fromkeys(range(N), float("nan"))}, reference)
-    assert np.isnan(found.effects["dead"].effect)
-    assert found.effects["dead"].pairs == 0
-    assert found.effects["arm0"] == compare_to_reference(arms, reference).effects["arm0"]
+    comparison = compare_to_reference({**arms, "dead": dict.fromkeys(range(N), float("nan"))}, reference)
+    assert np.isnan(comparison.effects["dead"].effect)
+    assert comparison.effects["dead"].pairs == 0
+    assert comparison.effects["arm0"] == compare_to_reference(arms, reference).effects["arm0"]
 
 
 def test_an_arm_that_equals_its_reference_is_said_to_be_the_same_and_widens_nothing() -> None:
     arms, reference = world((0.5,) * 4)
     twin = {seed: reference[seed] for seed in range(N)}
-    found = compare_to_reference({**arms, "twin": twin}, reference)
-    assert found.effects["twin"] == Effect(0.0, 0.0, N - 1, N, same=True)
-    assert found.effects["arm0"] == compare_to_reference(arms, reference).effects["arm0"]
+    comparison = compare_to_reference({**arms, "twin": twin}, reference)
+    assert comparison.effects["twin"] == Effect(0.0, 0.0, N - 1, N, same=True)
+    assert comparison.effects["arm0"] == compare_to_reference(arms, reference).effects["arm0"]

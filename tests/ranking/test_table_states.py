@@ -15,8 +15,8 @@ from ablate.records.errors import InputError
 
 
 def state_outcomes(*words: str, finished: str = "", column: str = "status") -> list[str]:
-    found, _ = run_outcomes(pd.DataFrame({column: list(words)}), parse_finished(finished))
-    return list(found)
+    outcomes, _ = run_outcomes(pd.DataFrame({column: list(words)}), parse_finished(finished))
+    return list(outcomes)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_flags_and_constraints_of_exports() -> None:
         ("system_attrs_constraints", ["[384.0]", "[-1.0, 0.0]"]),
         ("system_attrs_constraints:memory", [3.0, -1.0]),
     ):
-        found, notes = run_outcomes(pd.DataFrame({column: values, "state": "COMPLETE"}))
-        assert list(found) == ["infeasible", "complete"]
+        outcomes, notes = run_outcomes(pd.DataFrame({column: values, "state": "COMPLETE"}))
+        assert list(outcomes) == ["infeasible", "complete"]
         assert "1 of 2 trials break a constraint" in " ".join(notes)
 
 
@@ -123,8 +123,8 @@ def test_a_written_nan_is_a_divergence_and_a_blank_is_not(tmp_path: Path) -> Non
     frame.loc[frame["run_id"].eq("id4") & frame["epoch"].eq(6), "acc"] = ""
     frame.to_csv(tmp_path / "t.csv", index=False)
     table, _ = read_table(tmp_path / "t.csv")
-    found = analyse_runs(table, ["aug"], "acc", "higher").analysis
-    assert (found.runs, found.used, found.failed) == (8, 7, 1)
+    analysis = analyse_runs(table, ["aug"], "acc", "higher").analysis
+    assert (analysis.runs, analysis.used, analysis.failed) == (8, 7, 1)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_a_number_that_stands_for_infinity_is_a_failed_run(huge: float) -> None:
     frame = pd.DataFrame({"aug": np.arange(24) % 2, "acc": np.random.default_rng(0).normal(size=24)})
     expected = effect(frame.iloc[:-4])
     frame.loc[20:, "acc"] = huge
-    found = analyse_runs(frame, ["aug"], "acc", "higher").analysis
-    assert (found.used, found.failed) == (20, 4)
-    assert found.table.iloc[0]["effect"] == pytest.approx(expected["effect"])
+    analysis = analyse_runs(frame, ["aug"], "acc", "higher").analysis
+    assert (analysis.used, analysis.failed) == (20, 4)
+    assert analysis.table.iloc[0]["effect"] == pytest.approx(expected["effect"])
 
 
 def test_names_that_several_runs_share_do_not_merge_them() -> None:
@@ -181,8 +181,8 @@ def test_dummy_columns_are_one_choice() -> None:
     frame = pd.get_dummies(choice, prefix="optimizer").assign(
         acc=choice.eq("sgd") * 0.1 + 0.01 * draw.normal(size=90)
     )
-    found = analyse_runs(frame, list(frame.columns[:3]), "acc", "higher").analysis
-    rows = {row["level"]: row for row in found.table.to_dict("records")}
+    analysis = analyse_runs(frame, list(frame.columns[:3]), "acc", "higher").analysis
+    rows = {row["level"]: row for row in analysis.table.to_dict("records")}
     assert set(rows) == {"lion", "sgd"}
     means = frame["acc"].groupby(choice).mean()
     assert rows["sgd"]["effect"] == pytest.approx(means["sgd"] - means["adam"])
@@ -194,9 +194,9 @@ def test_dummy_columns_are_one_choice() -> None:
 def test_many_levels_get_a_note() -> None:
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"arch": [f"net{i % 20}" for i in range(100)], "acc": draw.normal(size=100)})
-    found = analyse_runs(frame, ["arch"], "acc", "higher").analysis
-    assert len(found.table) == 19
-    assert any("20 levels" in note for note in found.warnings)
+    analysis = analyse_runs(frame, ["arch"], "acc", "higher").analysis
+    assert len(analysis.table) == 19
+    assert any("20 levels" in note for note in analysis.warnings)
 
 
 def test_finished_is_ignored_without_a_request() -> None:

@@ -25,29 +25,29 @@ def optimizers(problems: int = 8, seeds: int = 4, seed: int = 0) -> pd.DataFrame
     for problem in range(problems):
         easy, shift = 0.1 * draw.normal(), 0.5 * draw.normal()
         for name in BEST:
-            own = 0.01 * draw.normal()
+            worth = 0.01 * draw.normal()
             for rate in range(-5, 2):
                 for run in range(seeds):
                     off = rate - BEST[name] - shift
-                    value = PEAK[name] + easy + own - 0.03 * off**2 + 0.005 * draw.normal()
+                    value = PEAK[name] + easy + worth - 0.03 * off**2 + 0.005 * draw.normal()
                     rows.append((f"problem-{problem}", name, 10.0**rate, run, np.nan if off > 0.7 else value))
     return pd.DataFrame(rows, columns=["problem", "optimizer", "lr", "seed", "acc"])
 
 
 def test_tuned_optimizers_rank_as_they_are_and_an_average_over_the_grid_does_not() -> None:
     frame = optimizers()
-    found = analyse_runs(frame, ["optimizer"], "acc", "higher", TUNED)
-    rows = {row["level"]: row for row in found.analysis.table.to_dict("records")}
+    answer = analyse_runs(frame, ["optimizer"], "acc", "higher", TUNED)
+    rows = {row["level"]: row for row in answer.analysis.table.to_dict("records")}
     for level in ("momentum", "sgd"):
         assert rows[level]["low"] < PEAK[level] - PEAK["adam"] < rows[level]["high"]
     assert rows["sgd"]["verdict"] == "hurts"
-    ranks = found.blocks.ranks
+    ranks = answer.blocks.ranks
     assert list(ranks["level"]) == ["adam", "momentum", "sgd"]
-    chosen = found.tuning.choices.drop_duplicates(["block", "arm"])
+    chosen = answer.tuning.choices.drop_duplicates(["block", "arm"])
     rates = chosen["value"].astype(float).map(np.log10).groupby(chosen["arm"]).median()
     assert rates.to_dict() == pytest.approx(BEST, abs=1)
-    told = " ".join(found.analysis.warnings)
-    assert "each arm is judged at its best 'lr', chosen on other runs" in told
+    warnings = " ".join(answer.analysis.warnings)
+    assert "each arm is judged at its best 'lr', chosen on other runs" in warnings
     untuned = analyse_runs(frame, ["optimizer"], "acc", "higher").analysis
     assert sum("--tune lr" in warning for warning in untuned.warnings) == 1
     assert any(
@@ -61,16 +61,16 @@ def test_tuned_optimizers_rank_as_they_are_and_an_average_over_the_grid_does_not
 def test_effects_by_block_and_over_blocks_are_those_of_plain_arithmetic() -> None:
     frame = optimizers().dropna()
     frame = frame[frame["lr"] == 1e-4]
-    found = analyse_runs(frame, ["optimizer"], "acc", "higher", TableOptions(block="problem"))
+    answer = analyse_runs(frame, ["optimizer"], "acc", "higher", TableOptions(block="problem"))
     means = frame.pivot_table(index="problem", columns="optimizer", values="acc")
     difference = means["sgd"] - means["adam"]
-    by_block = found.blocks.effects.query("level == 'sgd'").set_index("block")["effect"]
+    by_block = answer.blocks.effects.query("level == 'sgd'").set_index("block")["effect"]
     assert by_block.to_numpy() == pytest.approx(difference.to_numpy())
-    row = found.analysis.table.set_index("level").loc["sgd"]
+    row = answer.analysis.table.set_index("level").loc["sgd"]
     interval = stats.ttest_1samp(difference, 0).confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
     ranks = means.rank(axis=1, ascending=False).mean()
-    assert found.blocks.ranks.set_index("level")["mean_rank"].to_dict() == pytest.approx(ranks.to_dict())
+    assert answer.blocks.ranks.set_index("level")["mean_rank"].to_dict() == pytest.approx(ranks.to_dict())
 
 
 def test_an_interval_over_tasks_covers_the_mean_over_tasks() -> None:
@@ -101,8 +101,8 @@ def worlds(
 
 def judged(frame: pd.DataFrame, folds: int) -> pd.DataFrame:
     every = np.ones(len(frame), dtype=bool)
-    found = tune(frame, ["arm"], ["lr"], frame["acc"].to_numpy(), every, ~every, seed="seed", block="world", folds=folds)  # fmt: skip
-    return frame.assign(unsettled=found.unsettled)[found.judged]
+    tuning = tune(frame, ["arm"], ["lr"], frame["acc"].to_numpy(), every, ~every, seed="seed", block="world", folds=folds)  # fmt: skip
+    return frame.assign(unsettled=tuning.unsettled)[tuning.judged]
 
 
 def test_trying_more_values_wins_nothing() -> None:
@@ -130,21 +130,21 @@ def test_intervals_of_tuned_arms_hold(slope: float, seeds: int) -> None:
 
 def test_unsettled_tuning_widens_the_interval() -> None:
     flat = worlds(1, 6, {"a": 0.0, "b": 0.0}, {"a": 5, "b": 5}, 0.0)
-    found = analyse_runs(flat, ["arm"], "acc", "higher", TableOptions(tune=("lr",)))
-    kept = flat[found.tuning.judged]
+    answer = analyse_runs(flat, ["arm"], "acc", "higher", TableOptions(tune=("lr",)))
+    kept = flat[answer.tuning.judged]
     settled = kept.groupby("arm")["lr"].nunique().eq(1)
     share = 1 - settled.mean()
     assert share > 0
     plain = analyse_runs(kept, ["arm"], "acc", "higher").analysis.table.iloc[0]
-    row = found.analysis.table.iloc[0]
+    row = answer.analysis.table.iloc[0]
     assert row["se"] == pytest.approx(plain["se"] * np.sqrt(1 + (WIDENED - 1) * share))
-    assert any("is not settled" in warning for warning in found.analysis.warnings)
+    assert any("is not settled" in warning for warning in answer.analysis.warnings)
 
 
 def test_a_single_run_a_value_needs_blocks_and_is_told() -> None:
     frame = optimizers(seeds=1)
-    found = analyse_runs(frame, ["optimizer"], "acc", "higher", TableOptions(tune=("lr",), block="problem"))
-    assert any("one run at each value" in warning for warning in found.analysis.warnings)
+    answer = analyse_runs(frame, ["optimizer"], "acc", "higher", TableOptions(tune=("lr",), block="problem"))
+    assert any("one run at each value" in warning for warning in answer.analysis.warnings)
     one = frame[frame["problem"] == "problem-0"]
     with pytest.raises(InputError, match="add runs with other seeds"):
         analyse_runs(one, ["optimizer"], "acc", "higher", TableOptions(tune=("lr",)))
@@ -155,9 +155,9 @@ def test_a_random_search_is_tuned_over_ranges() -> None:
     frame = pd.DataFrame({"opt": ["a", "b"] * 100, "lr": 10 ** draw.uniform(-4, 0, 200)})
     best = np.where(frame["opt"] == "a", -3, -1)
     frame["acc"] = -((np.log10(frame["lr"]) - best) ** 2) + 0.1 * draw.normal(size=200)
-    found = analyse_runs(frame, ["opt"], "acc", "higher", TableOptions(tune=("lr",)))
-    assert "ranges of equal counts" in " ".join(found.analysis.warnings)
-    row = found.analysis.table.iloc[0]
+    answer = analyse_runs(frame, ["opt"], "acc", "higher", TableOptions(tune=("lr",)))
+    assert "ranges of equal counts" in " ".join(answer.analysis.warnings)
+    row = answer.analysis.table.iloc[0]
     assert row["low"] < 0 < row["high"]
     assert abs(row["effect"]) < 0.3
 
@@ -171,21 +171,21 @@ def test_two_nuisance_columns_are_tuned_together() -> None:
         float((lr, wd) == top[a]) for a, lr, wd in zip(frame["arm"], frame["lr"], frame["wd"], strict=True)
     ]
     frame["acc"] += 0.01 * draw.normal(size=len(frame))
-    found = analyse_runs(frame, ["arm"], "acc", "higher", TableOptions(tune=("lr", "wd"), seed="seed"))
-    assert dict(zip(found.tuning.choices["arm"], found.tuning.choices["value"], strict=True)) == {
+    answer = analyse_runs(frame, ["arm"], "acc", "higher", TableOptions(tune=("lr", "wd"), seed="seed"))
+    assert dict(zip(answer.tuning.choices["arm"], answer.tuning.choices["value"], strict=True)) == {
         "a": "1, 0",
         "b": "3, 1",
     }
-    assert abs(found.analysis.table["effect"].iloc[0]) < 0.02
+    assert abs(answer.analysis.table["effect"].iloc[0]) < 0.02
 
 
 def test_arms_tuned_unequally_and_at_the_edge_are_named() -> None:
     frame = worlds(1, 4, {"a": 0.0, "b": 0.0}, {"a": 2, "b": 9}, 3.0)
-    told = " ".join(
+    warnings = " ".join(
         analyse_runs(frame, ["arm"], "acc", "higher", TableOptions(tune=("lr",))).analysis.warnings
     )
-    assert "'b' was tried at 9 values of 'lr', 'a' at 2" in told
-    assert "the best 'lr' of a is the least or greatest" in told
+    assert "'b' was tried at 9 values of 'lr', 'a' at 2" in warnings
+    assert "the best 'lr' of a is the least or greatest" in warnings
 
 
 @pytest.mark.parametrize(
@@ -234,15 +234,15 @@ def test_losses_of_diverged_runs_leave_nothing_but_themselves(diverged) -> None:
     sizes = np.where(np.arange(len(frame)) % 4 == 0, diverged, 50.0)
     numbers = frame.assign(loss=(1 - frame["acc"]).where(~lost, sizes))
     blank = frame.assign(loss=1 - frame["acc"])
-    told, expected = (analyse_runs(one, ["optimizer"], "loss", "lower", TUNED) for one in (numbers, blank))
+    answer, expected = (analyse_runs(one, ["optimizer"], "loss", "lower", TUNED) for one in (numbers, blank))
     chosen, wanted = (
-        found.tuning.choices.drop_duplicates(["block", "arm"])["value"] for found in (told, expected)
+        one.tuning.choices.drop_duplicates(["block", "arm"])["value"] for one in (answer, expected)
     )
     assert list(chosen) == list(wanted)
     names = ["level", "effect", "low", "high", "verdict", "margin"]
-    rows, others = (found.analysis.table[names].to_dict("records") for found in (told, expected))
+    rows, others = (one.analysis.table[names].to_dict("records") for one in (answer, expected))
     for row, other in zip(rows, others, strict=True):
         words = [(one.pop("level"), one.pop("verdict")) for one in (row, other)]
         assert words[0] == words[1]
         assert row == pytest.approx(other, rel=1e-6, nan_ok=True)
-    assert told.analysis.table["margin"].max() < 0.05
+    assert answer.analysis.table["margin"].max() < 0.05

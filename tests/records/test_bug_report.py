@@ -56,16 +56,16 @@ def test_no_password_in_what_is_written_of_an_error(address, tmp_path, monkeypat
     assert "s3cretword" not in bug_report(trace, ["rank", "--table", "x"])
     for internal in (True, False):
         failures = Failures(tmp_path / "traceback.txt", lambda: {"command": address, "file": address})
-        told = []
+        lines = []
         for _ in range(3):
             try:
-                told.append(
+                lines.append(
                     failures.result(JobError(f"ValueError: {address}", "x.py:1", internal, trace)).note
                 )
             except AblateError as error:
-                told += [str(error), *error.__notes__]
-        assert told
-        assert not any("s3cretword" in line for line in told)
+                lines += [str(error), *error.__notes__]
+        assert lines
+        assert not any("s3cretword" in line for line in lines)
         assert "s3cretword" not in (tmp_path / "traceback.txt").read_text()
     monkeypatch.setattr("sys.argv", ["ablate", "study", "x", "--executor", *address.split(" ")])
     assert "s3cretword" not in Options().command

@@ -26,9 +26,9 @@ def test_a_secret_is_never_shown(template: str, secret: str) -> None:
         assert spelled not in shown, shown
         assert "SECRET" not in shown
         driver = f"could not connect: {address} (password '{spelled}', that is {secret!r})"
-        told = without_secrets(driver, address)
-        assert spelled not in told, told
-        assert secret not in told or secret not in (spelled,)
+        printed = without_secrets(driver, address)
+        assert spelled not in printed, printed
+        assert secret not in printed or secret not in (spelled,)
 
 
 @pytest.mark.parametrize(

@@ -203,8 +203,8 @@ plain = st.recursive(
 def test_written_values_are_read_back(data):
     text = "".join(f"{toml.key(name)} = {toml.value(item)}\n" for name, item in data.items())
     assert tomllib.loads(text) == data
-    found, lines = toml.read(text, "x")
-    assert found == data
+    values, lines = toml.read(text, "x")
+    assert values == data
     assert [lines[(name,)] for name in data] == list(range(1, len(data) + 1))
 
 

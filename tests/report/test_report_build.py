@@ -101,12 +101,12 @@ def test_building_again_replaces_and_leaves_no_stale_plot(ledger, report, tmp_pa
     (tmp_path / "plots" / "old.svg").write_text("<svg/>")
     (tmp_path / "notes.txt").write_text("mine")
     build(ledger, tmp_path)
-    found, first = content(tmp_path), content(report)
-    assert found.pop("notes.txt") == b"mine"
-    assert found.keys() == first.keys()
-    plots = [name for name in found if name.startswith("plots/")]
-    assert all(found[name] != first[name] for name in plots), "every plot is written again"
-    assert all(found[name] == first[name] for name in found.keys() - {*plots, "index.html"})
+    contents, first = content(tmp_path), content(report)
+    assert contents.pop("notes.txt") == b"mine"
+    assert contents.keys() == first.keys()
+    plots = [name for name in contents if name.startswith("plots/")]
+    assert all(contents[name] != first[name] for name in plots), "every plot is written again"
+    assert all(contents[name] == first[name] for name in contents.keys() - {*plots, "index.html"})
 
 
 def test_ranking_has_exactly_the_columns_of_the_specification(report):

@@ -81,27 +81,27 @@ def designed():
 def test_every_claim_is_told_with_its_own_metric_and_direction(designed):
     facts, entries = designed
     costs = pd.DataFrame([{"trick": "recompute", "time_ratio": 1.3, "memory_ratio": 0.6, "n": 12}])
-    found = {(r["trick"], r["metric"]): r for r in claim_lines(facts, entries, registry(), costs)}
+    lines = {(r["trick"], r["metric"]): r for r in claim_lines(facts, entries, registry(), costs)}
     claims = [
         (n, c.metric) for n in ("fgsm", "clip_norm", "recompute", "placebo") for c in registry()[n].claims
     ]
-    assert set(found) == set(claims)
-    robust, steps = found["fgsm", "robust_accuracy"], found["clip_norm", "steps_to_target"]
+    assert set(lines) == set(claims)
+    robust, steps = lines["fgsm", "robust_accuracy"], lines["clip_norm", "steps_to_target"]
     assert robust["verdict"] == steps["verdict"] == "as claimed"
     assert robust["low"] < 0.2 < robust["high"]
     assert steps["low"] < -30 < steps["high"] < 0
-    assert found["recompute", "memory"]["effect"] == 0.6
-    assert found["recompute", "memory"]["low"] is None
-    assert found["placebo", "loss"]["verdict"] in ("as claimed", "undecided")
+    assert lines["recompute", "memory"]["effect"] == 0.6
+    assert lines["recompute", "memory"]["low"] is None
+    assert lines["placebo", "loss"]["verdict"] in ("as claimed", "undecided")
 
 
 def test_what_was_not_measured_says_why(designed):
     facts, entries = designed
     bare = [replace(e, result=replace(e.result, metrics={METRIC: e.result.metrics[METRIC]})) for e in entries]
-    found = {(r["trick"], r["metric"]): r for r in claim_lines(facts, bare, registry(), None)}
-    assert found["fgsm", "robust_accuracy"]["why"] == "no designed run has it"
-    assert found["recompute", "memory"]["why"] == "the stage costs has not run"
-    assert found["fgsm", "accuracy"]["why"] == ""
+    lines = {(r["trick"], r["metric"]): r for r in claim_lines(facts, bare, registry(), None)}
+    assert lines["fgsm", "robust_accuracy"]["why"] == "no designed run has it"
+    assert lines["recompute", "memory"]["why"] == "the stage costs has not run"
+    assert lines["fgsm", "accuracy"]["why"] == ""
     assert first_claims(registry(), bare)["fgsm"].metric == METRIC
     assert first_claims(registry(), entries)["fgsm"].metric == "validation/robust_accuracy"
 

@@ -39,11 +39,11 @@ def confirmed(low: float, high: float) -> dict:
 
 
 def test_a_better_recipe_is_recommended_with_its_command():
-    told = verdict(tuned_data())
-    assert told.headline == "Use this recipe: momentum + batch_norm + mixup."
-    assert told.command == "ablate train digits --recipe reports/digits/recipe.toml"
-    assert "2 of 3 tricks decided" in told.detail
-    assert "±1.00\N{NARROW NO-BREAK SPACE}pp" in told.detail
+    advice = verdict(tuned_data())
+    assert advice.headline == "Use this recipe: momentum + batch_norm + mixup."
+    assert advice.command == "ablate train digits --recipe reports/digits/recipe.toml"
+    assert "2 of 3 tricks decided" in advice.detail
+    assert "±1.00\N{NARROW NO-BREAK SPACE}pp" in advice.detail
 
 
 def test_effects_on_a_standardised_target_are_in_its_deviations():
@@ -62,20 +62,20 @@ def test_effects_on_a_standardised_target_are_in_its_deviations():
 
 
 def test_a_confirmed_gain_replaces_the_one_of_the_ladder():
-    told = action(tuned_data(confirm=confirmed(0.01, 0.03)))
-    assert told.recipe == RECIPE
-    assert "+2.00" in told.detail
-    assert TEST in told.detail
+    advice = action(tuned_data(confirm=confirmed(0.01, 0.03)))
+    assert advice.recipe == RECIPE
+    assert "+2.00" in advice.detail
+    assert TEST in advice.detail
 
 
 @pytest.mark.parametrize(
     ("low", "high", "command"), [(-0.01, 0.03, "ablate confirm digits --seeds 40"), (-0.03, -0.01, "")]
 )
 def test_a_gain_that_is_not_confirmed_keeps_the_baseline(low, high, command):
-    told = action(tuned_data(confirm=confirmed(low, high)))
-    assert told.headline.startswith("Keep your baseline")
-    assert told.recipe == BASELINE
-    assert told.command == command
+    advice = action(tuned_data(confirm=confirmed(low, high)))
+    assert advice.headline.startswith("Keep your baseline")
+    assert advice.recipe == BASELINE
+    assert advice.command == command
 
 
 def test_the_baseline_is_kept_where_it_is_recommended():
@@ -86,32 +86,32 @@ def test_the_baseline_is_kept_where_it_is_recommended():
 
 def test_a_baseline_at_another_rate_names_the_rate():
     at = {**BASELINE, "momentum": {"lr": 0.25}}
-    told = action(tuned_data(fact(better=False, recommended={"recipe": at, "is_baseline": True})))
-    assert told.headline == "Keep your baseline, with the learning rate 0.25."
-    assert told.recipe == at
+    advice = action(tuned_data(fact(better=False, recommended={"recipe": at, "is_baseline": True})))
+    assert advice.headline == "Keep your baseline, with the learning rate 0.25."
+    assert advice.recipe == at
 
 
 def test_arms_whose_best_rate_is_at_the_edge_are_named_by_their_tricks():
     edges = [f"{estimand}: trick{i}" for estimand in ("add-one", "toggle") for i in range(10)]
-    (told,) = [one for one in verdict(tuned_data(fact(edges=edges))).doubts if "best learning rate" in one]
-    assert "trick0, trick1," in told
-    assert "trick7 and 2 more" in told
-    assert "add-one" not in told
+    (doubt,) = [one for one in verdict(tuned_data(fact(edges=edges))).doubts if "best learning rate" in one]
+    assert "trick0, trick1," in doubt
+    assert "trick7 and 2 more" in doubt
+    assert "add-one" not in doubt
 
 
 def test_what_hurts_in_the_baseline_is_dropped():
     hurts = row("weight_decay", "add-one", -0.02, "hurts")
-    told = action(tuned_data(fact(hurts, better=False)))
-    assert told.headline == "Drop weight_decay from your baseline."
-    assert "weight_decay" not in told.recipe
-    assert "2.00" in told.detail
+    advice = action(tuned_data(fact(hurts, better=False)))
+    assert advice.headline == "Drop weight_decay from your baseline."
+    assert "weight_decay" not in advice.recipe
+    assert "2.00" in advice.detail
 
 
 def test_no_recipe_with_a_trick_that_hurts_is_recommended():
-    told = action(tuned_data(fact(row("mixup", "toggle", -0.02, "hurts"))))
-    assert "mixup" not in told.recipe
-    assert "mixup" not in told.headline
-    assert "mixup hurts in the recipe that was compared" in told.detail
+    advice = action(tuned_data(fact(row("mixup", "toggle", -0.02, "hurts"))))
+    assert "mixup" not in advice.recipe
+    assert "mixup" not in advice.headline
+    assert "mixup hurts in the recipe that was compared" in advice.detail
     assert "mixup" in verdict(tuned_data()).headline, "it is recommended where it does not hurt"
 
 
@@ -131,19 +131,19 @@ def found(low: float, high: float, **confirm) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "told"),
+    ("low", "high", "part"),
     [
         (-0.009, 0.001, "(-0.90 to +0.10, 20 pairs), within ±1.00"),
         (-0.03, -0.02, "that one may be better by more than ±1.00"),
         (0.02, 0.03, "beats the recipe that the search found"),
     ],
 )
-def test_the_recommended_recipe_is_told_against_the_one_that_was_found(low, high, told):
+def test_the_recommended_recipe_is_told_against_the_one_that_was_found(low, high, part):
     detail = action(tuned_data(confirm=found(low, high, **confirmed(0.01, 0.03)))).detail
-    assert told in detail.replace("\N{MINUS SIGN}", "-")
+    assert part in detail.replace("\N{MINUS SIGN}", "-")
     kept = action(tuned_data(fact(better=False), confirm=found(low, high)))
     assert kept.headline == "Keep your baseline."
-    assert told in kept.detail.replace("\N{MINUS SIGN}", "-")
+    assert part in kept.detail.replace("\N{MINUS SIGN}", "-")
 
 
 def test_a_rung_that_is_better_than_the_whole_ladder_is_named():
@@ -178,8 +178,8 @@ def test_what_was_taken_out_is_told_with_its_number():
 
 
 def test_an_unfinished_ranking_names_its_command():
-    told = action(tuned_data(fact(recommended=None, ladder=None, lean=None, complete=False)))
-    assert told.command == "ablate rank digits"
+    advice = action(tuned_data(fact(recommended=None, ladder=None, lean=None, complete=False)))
+    assert advice.command == "ablate rank digits"
 
 
 def test_one_row_a_trick_with_both_references_and_the_reason_where_there_is_none():
@@ -204,10 +204,10 @@ def test_a_claim_stands_only_beside_its_own_setting():
         {"settings": [["scheme", "kaiming"], ["gain", 2.0]]}, {"scheme": "kaiming", "gain": 1.0}
     )
     for scheme, number in (("zero", 0), ("kaiming", 1)):
-        own = row(
+        toggled = row(
             "initialization", "add-one", 0.0, "undecided", recipe_with={"initialization": {"scheme": scheme}}
         )
-        shown = tuned_rows(tuned_data(fact(own), tricks={"initialization": record}))
+        shown = tuned_rows(tuned_data(fact(toggled), tricks={"initialization": record}))
         assert len(shown[0].claims) == number
 
 
@@ -363,9 +363,9 @@ def test_a_design_without_rounds_is_told_in_words():
 )
 def test_a_part_of_the_model_is_told_without_double_negation(effect, kind, said):
     tricks = {"remove_dropout": {"title": "The model's dropout removed"}}
-    told = verdict(tuned_data(fact(row("remove_dropout", "add-one", effect, kind)), tricks=tricks))
-    assert said in told.detail
-    assert ("The model's dropout" in told.detail) is bool(said)
+    advice = verdict(tuned_data(fact(row("remove_dropout", "add-one", effect, kind)), tricks=tricks))
+    assert said in advice.detail
+    assert ("The model's dropout" in advice.detail) is bool(said)
 
 
 def test_tricks_for_which_no_time_was_left_are_named_with_the_command_that_ranks_them():
@@ -392,12 +392,12 @@ def test_runs_that_would_decide_are_as_many_as_the_pairs_need():
     assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {2 * allowed}runs"
 
 
-@pytest.mark.parametrize(("sigma", "told"), [(None, False), (0.014, False), (0.03, True)])
-def test_runs_that_scatter_too_much_are_told_what_helps(sigma, told):
+@pytest.mark.parametrize(("sigma", "doubtful"), [(None, False), (0.014, False), (0.03, True)])
+def test_runs_that_scatter_too_much_are_told_what_helps(sigma, doubtful):
     races = [{"estimand": "add-one", "scored": "mean", "family": 4, "sigma": sigma}]
     doubts = "\n".join(verdict(tuned_data(fact(races=races))).doubts)
-    assert ("more epochs or more validation examples" in doubts) is told
-    assert ("differs by 3.00" in doubts) is told
+    assert ("more epochs or more validation examples" in doubts) is doubtful
+    assert ("differs by 3.00" in doubts) is doubtful
 
 
 def test_a_narrow_terminal_has_a_table_for_each_reference_and_a_line_for_each_trick():

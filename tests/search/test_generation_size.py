@@ -13,14 +13,14 @@ TRIALS = [1, 2, 3, 8, 20, 40, 99, 100, 101, 200, 500, 1000, 10_000]
 def test_a_search_of_ten_or_more_has_four_generations_and_groups_fit_into_them(kernel, device, solo):
     before = 0
     for trials in TRIALS:
-        found = generation_size(kernel, device, trials, solo=solo)
-        assert 1 <= found.lanes <= found.generation
-        assert found.generation % found.lanes == 0
-        assert found.generation >= 0.8 * before, (
+        sizes = generation_size(kernel, device, trials, solo=solo)
+        assert 1 <= sizes.lanes <= sizes.generation
+        assert sizes.generation % sizes.lanes == 0
+        assert sizes.generation >= 0.8 * before, (
             "a longer search has no smaller generations, but for an even number"
         )
-        assert trials < 10 or -(-trials // found.generation) >= 4
-        before = found.generation
+        assert trials < 10 or -(-trials // sizes.generation) >= 4
+        before = sizes.generation
 
 
 def test_what_is_chosen():

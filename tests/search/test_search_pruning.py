@@ -25,12 +25,12 @@ def by_optuna(pruner, finished, curve, epochs, higher):
             )
             continue
         trial = study.ask()
-        for epoch, found in enumerate(past, 1):
-            trial.report(found, epoch)
+        for epoch, score in enumerate(past, 1):
+            trial.report(score, epoch)
             trial.should_prune()
     trial = study.ask()
-    for epoch, found in enumerate(curve, 1):
-        trial.report(found, epoch)
+    for epoch, score in enumerate(curve, 1):
+        trial.report(score, epoch)
         if epoch < len(curve):
             trial.should_prune()
     return trial.should_prune()
@@ -54,7 +54,7 @@ def test_one_lane_is_judged_as_optunas_median_pruner_does(finished, curve, highe
 def test_one_lane_is_judged_as_optunas_successive_halving_does(finished, now, higher):
     """At the first rung (epoch 2 of 8), after trials that all reached it."""
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=REDUCTION)
-    past = [[found, found] for found in finished]
+    past = [[score, score] for score in finished]
     expected = by_optuna(pruner, past, [now, now], 8, higher)
     assert decide("successive-halving", past, [[now, now]], epochs=8, higher_is_better=higher) == [expected]
 

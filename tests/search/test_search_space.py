@@ -20,7 +20,7 @@ SPACE = space()
 
 
 def named(space):
-    return {found.name: found for found in space.dimensions()}
+    return {dimension.name: dimension for dimension in space.dimensions()}
 
 
 def draw(space, seed, count=1):
@@ -31,18 +31,18 @@ def draw(space, seed, count=1):
 
 
 def test_dimensions_are_slots_switches_and_parameters():
-    found = named(SPACE)
-    assert found["optimizer"].choices == ("momentum", "adam")
-    assert found["norm"].choices == ("none", "batch_norm", "group_norm")
-    assert found["mixup"].choices == (False, True)
-    assert found["momentum.nesterov"].choices == (False, True)
-    assert (found["group_norm.groups"].low, found["group_norm.groups"].integer) == (2, True)
-    assert "amp" not in found
+    dimensions = named(SPACE)
+    assert dimensions["optimizer"].choices == ("momentum", "adam")
+    assert dimensions["norm"].choices == ("none", "batch_norm", "group_norm")
+    assert dimensions["mixup"].choices == (False, True)
+    assert dimensions["momentum.nesterov"].choices == (False, True)
+    assert (dimensions["group_norm.groups"].low, dimensions["group_norm.groups"].integer) == (2, True)
+    assert "amp" not in dimensions
     assert SPACE.left_out == {"amp": "excluded from the search by its record"}
 
 
 def test_structure_is_what_a_group_shares():
-    structural = {found.name for found in SPACE.dimensions() if found.structural}
+    structural = {dimension.name for dimension in SPACE.dimensions() if dimension.structural}
     assert structural == {"batch_size", "batch_size.size", "sam"}
     assert {switch.name for switch in SPACE.switches[:2]} == {"batch_size", "sam"}
 
@@ -83,9 +83,11 @@ def test_enemies_are_never_on_together(seed, data):
     }
     hostile = space({**CATALOGUE, **tricks})
     everything = {switch.name: switch.choices[-1] for switch in hostile.switches}
-    everything |= {name: found.low for name, found in named(hostile).items() if not found.choices}
+    everything |= {name: dimension.low for name, dimension in named(hostile).items() if not dimension.choices}
     everything |= {
-        name: found.choices[0] for name, found in named(hostile).items() if "." in name and found.choices
+        name: dimension.choices[0]
+        for name, dimension in named(hostile).items()
+        if "." in name and dimension.choices
     }
     order = np.random.default_rng(seed).permutation(sorted(everything)).tolist()
     without_conflicts = hostile.without_conflicts(everything, order)
@@ -108,10 +110,10 @@ def test_who_stands_first_in_the_order_stays():
 
 
 def test_learning_rates():
-    found = named(space(lr_center=0.1))
-    assert (found["momentum.lr"].low, found["momentum.lr"].high) == pytest.approx((0.01, 1.0))
+    dimensions = named(space(lr_center=0.1))
+    assert (dimensions["momentum.lr"].low, dimensions["momentum.lr"].high) == pytest.approx((0.01, 1.0))
     # adam: default 0.001, and 0.001 · 0.1 / 0.05 = 0.002
-    assert (found["adam.lr"].low, found["adam.lr"].high) == pytest.approx((1e-4, 2e-2))
+    assert (dimensions["adam.lr"].low, dimensions["adam.lr"].high) == pytest.approx((1e-4, 2e-2))
     clipped = named(space(baseline=Recipe.of(CATALOGUE, {"momentum": {"lr": 5.0}})))
     assert (clipped["momentum.lr"].low, clipped["momentum.lr"].high) == pytest.approx((0.5, 10.0))
 
@@ -149,7 +151,7 @@ def test_what_is_excluded_stays_as_in_the_baseline():
 
 def test_an_always_on_optimizer_is_still_tuned():
     only = space(study=StudyFile(space=SpaceSection(include=("momentum",))))
-    assert {found.name for found in only.dimensions()} == {
+    assert {dimension.name for dimension in only.dimensions()} == {
         "momentum.lr",
         "momentum.momentum",
         "momentum.nesterov",

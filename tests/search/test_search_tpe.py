@@ -35,17 +35,17 @@ def test_a_draw_is_what_optuna_samples(group, count):
     """One draw from a fresh fit = one `sample_relative` of Optuna's sampler under the same seed."""
     converter = TrialConverter(SPACE, higher_is_better=True)
     trials = list(converter.trials(finished(count)))
-    found = SPACE.switches if group == "switches" else SPACE.settings[group]
-    wanted = {one.name: converter.distributions[one.name] for one in found}
+    dimensions = SPACE.switches if group == "switches" else SPACE.settings[group]
+    wanted = {one.name: converter.distributions[one.name] for one in dimensions}
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     for seed in range(4):
-        own = FittedTPE(
+        fitted = FittedTPE(
             optuna.create_study(direction="maximize"), trials, converter.internal, seed, candidates=24
         )
         optunas = TPESampler(seed=seed, n_startup_trials=1, constant_liar=False)
         here = create_trial(state=TrialState.RUNNING)
-        assert own.draw(wanted, 1) == [optunas.sample_relative(study, here, wanted)]
+        assert fitted.draw(wanted, 1) == [optunas.sample_relative(study, here, wanted)]
 
 
 def test_many_draws_have_the_distribution_of_one():

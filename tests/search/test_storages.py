@@ -24,9 +24,9 @@ def store(path: Path, trials: list) -> str:
 
 
 def explored(storage: str):
-    found = read_trials(storage)
-    return found, explore_trials(
-        found.rows, found.metric, found.direction, choices=found.choices, log=found.log
+    stored = read_trials(storage)
+    return stored, explore_trials(
+        stored.rows, stored.metric, stored.direction, choices=stored.choices, log=stored.log
     )
 
 
@@ -45,19 +45,19 @@ def test_infeasible_and_infinite_trials_do_not_enter(tmp_path: Path, form: str) 
         trials.append(create_trial(value=value, params=params, distributions=kinds, **constraints))
         if over <= 0 and np.isfinite(value):
             kept.append((params["width"], params["depth"], value))
-    found, result = explored(store(tmp_path / "x.db", trials))
+    stored, result = explored(store(tmp_path / "x.db", trials))
     data = np.array(kept)
     design = np.column_stack([np.ones(len(data)), data[:, :2]])
     slopes = np.linalg.lstsq(design, data[:, 2], rcond=None)[0][1:] * data[:, :2].std(axis=0, ddof=1)
     rows = {row["trick"]: row["effect"] for row in result.table.to_dict("records")}
     assert [rows["width"], rows["depth"]] == pytest.approx(list(slopes))
-    broken = sum(row["outcome"] == "infeasible" for row in found.rows)
+    broken = sum(row["outcome"] == "infeasible" for row in stored.rows)
     infinite = 60 - broken - len(kept)
     assert result.counts == {"runs": 60, "used": len(kept), "failed": infinite, "excluded": broken}
-    told = " ".join(result.warnings)
-    assert f"{broken} of 60 trials break a constraint" in told
-    assert f"{infinite} of 60 trials have an infinite value" in told
-    shares = {row["parameter"]: row["importance"] for row in found.importances}
+    warnings = " ".join(result.warnings)
+    assert f"{broken} of 60 trials break a constraint" in warnings
+    assert f"{infinite} of 60 trials have an infinite value" in warnings
+    shares = {row["parameter"]: row["importance"] for row in stored.importances}
     assert shares["width"] > shares["depth"]
 
 
@@ -76,9 +76,9 @@ def test_choices_that_look_alike_are_told_apart(tmp_path: Path, choices: tuple) 
         create_trial(value=0.8 + 0.1 * (i % 3) + 0.01 * draw.normal(), params={"choice": choices[i % 3]}, distributions=kinds)
         for i in range(30)
     ]  # fmt: skip
-    found, result = explored(store(tmp_path / "x.db", trials))
-    assert len(set(found.choices["choice"])) == 3
-    values = {label: 0.8 + 0.1 * i for i, label in enumerate(found.choices["choice"])}
+    stored, result = explored(store(tmp_path / "x.db", trials))
+    assert len(set(stored.choices["choice"])) == 3
+    values = {label: 0.8 + 0.1 * i for i, label in enumerate(stored.choices["choice"])}
     rows = {row["level"]: row["effect"] for row in result.table.to_dict("records")}
     (reference,) = set(values) - set(rows)
     for level, effect in rows.items():
@@ -90,8 +90,8 @@ def test_choices_that_optuna_itself_merges_are_told(tmp_path: Path) -> None:
     trials = [
         create_trial(value=float(i), params={"choice": (1, True, 1.0, "x")[i % 4]}, distributions=kinds) for i in range(40)
     ]  # fmt: skip
-    found, _ = explored(store(tmp_path / "x.db", trials))
-    assert any("Optuna stores equal choices as one (True as 1, 1.0 as 1)" in note for note in found.notes)
+    stored, _ = explored(store(tmp_path / "x.db", trials))
+    assert any("Optuna stores equal choices as one (True as 1, 1.0 as 1)" in note for note in stored.notes)
 
 
 def test_labels_are_distinct_whatever_the_choices() -> None:

@@ -85,16 +85,16 @@ def test_two_claims_from_file_to_table(tmp_path: Path) -> None:
 def test_the_interval_is_the_paired_t_interval(seed: int) -> None:
     random = np.random.default_rng(seed)
     one, other = random.normal(size=(2, 8))
-    found = paired_effect(one.tolist(), other.tolist())
+    effect = paired_effect(one.tolist(), other.tolist())
     low, high = stats.ttest_rel(other, one).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((low, high))
+    assert (effect.low, effect.high) == pytest.approx((low, high))
     ratio = cost_effect(np.exp(one).tolist(), np.exp(other).tolist())
     assert (ratio.low, ratio.high) == pytest.approx((low, high))
 
 
 def test_a_pair_with_a_failed_run_does_not_count() -> None:
-    found = paired_effect([1.0, 2.0, float("nan")], [2.0, 4.0, 1.0])
-    assert (found.pairs, found.effect, found.without, found.with_trick) == (2, 1.5, 1.5, 3.0)
+    effect = paired_effect([1.0, 2.0, float("nan")], [2.0, 4.0, 1.0])
+    assert (effect.pairs, effect.effect, effect.without, effect.with_trick) == (2, 1.5, 1.5, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,10 @@ def test_only_the_confirmation_of_the_recommended_recipe_counts(growing: Growing
     assert data.confirm is None
     assert data.confirmed_another
     assert data.winner == other["recommended"]["recipe"]
-    told = action(data)
-    assert told is not None
-    assert "confirmed before is another one" in told.detail
-    assert "ablate confirm" in told.detail
+    advice = action(data)
+    assert advice is not None
+    assert "confirmed before is another one" in advice.detail
+    assert "ablate confirm" in advice.detail
 
 
 def test_confirm_takes_what_was_ranked_last(growing: Growing) -> None:
@@ -94,9 +94,9 @@ def test_confirm_takes_what_was_ranked_last(growing: Growing) -> None:
 
 
 def test_confirm_can_be_of_a_recipe_that_is_named(growing: Growing) -> None:
-    own = growing.at.folder / "own.toml"
-    own.write_text("adam = { lr = 0.02 }\n")
-    growing.run("confirm", confirm=f'around = "{own.as_posix()}"')
+    recipe_file = growing.at.folder / "own.toml"
+    recipe_file.write_text("adam = { lr = 0.02 }\n")
+    growing.run("confirm", confirm=f'around = "{recipe_file.as_posix()}"')
     assert growing.arms()["winner"]["adam"]["lr"] == 0.02
 
 

@@ -125,9 +125,9 @@ def test_two_models_and_two_budgets_have_four_ledgers(tmp_path):
     path, runs = tmp_path / "tiny.db", dict[str, set[str]]()
     for turn, version in enumerate(SEQUENCE):
         before = SEQUENCE[turn - 1] if turn else version
-        found, said = session(path, version)
+        trained, said = session(path, version)
         again = version in runs
-        assert found == runs.setdefault(version, found), version
+        assert trained == runs.setdefault(version, trained), version
         assert len(said) == (version != before), said
         assert all(("continues" in line) == again and "are kept in tiny." in line for line in said), said
         assert all_runs(tmp_path) == set().union(*runs.values())
@@ -214,16 +214,16 @@ def test_runs_of_an_edited_trick_are_kept_apart(tmp_path, monkeypatch):
     trick, helper = tmp_path / "half.py", tmp_path / "own_helper.py"
     study = SHORT.replace('include = ["dropout"', 'include = ["half_gradient", "dropout"')
     here = place(tmp_path, study=f'tricks = ["{trick}"]\n{study}')
-    told = {}
+    lines_of = {}
 
-    def run(what: str, own: str, beside: str) -> set[str]:
-        trick.write_text(own)
+    def run(what: str, code: str, beside: str) -> set[str]:
+        trick.write_text(code)
         helper.write_text(beside)
         monkeypatch.delitem(sys.modules, "own_helper", raising=False)
         heard = Heard()
         with using_tricks(own_tricks([str(trick)])):
             here.run((), progress=heard)
-        told[what] = [
+        lines_of[what] = [
             line for line in heard.said if "the code of the trick half_gradient has changed" in line
         ]
         with Ledger.open(here.ledger, write=True) as ledger:
@@ -238,7 +238,7 @@ def test_runs_of_an_edited_trick_are_kept_apart(tmp_path, monkeypatch):
     third = run("helper", OWN, HELPER.replace("flat *", "-flat *"))
     assert run("undone", OWN, HELPER) == first
     assert len(first | second | third) == 3, "one run each"
-    assert {what: len(lines) for what, lines in told.items()} == {
+    assert {what: len(lines) for what, lines in lines_of.items()} == {
         "begun": 0, "comment": 0, "trick": 1, "helper": 1, "undone": 1,
     }  # fmt: skip
-    assert "continues" in told["undone"][0]
+    assert "continues" in lines_of["undone"][0]

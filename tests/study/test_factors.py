@@ -39,8 +39,8 @@ def laid(asked: RankSection | None = None, often=(), winner=WINNER, baseline=BAS
     )
 
 
-def levels(found):
-    return {factor.name: factor.levels for factor in found.factors}
+def levels(mapping):
+    return {factor.name: factor.levels for factor in mapping.factors}
 
 
 SEEN_SETS = [(), ("group_norm", "adam", "ema", "warmup"), ("cosine_restarts", "layer_norm")]
@@ -50,18 +50,20 @@ SEEN_SETS = [(), ("group_norm", "adam", "ema", "warmup"), ("cosine_restarts", "l
 @pytest.mark.parametrize("winner", [WINNER, BASELINE], ids=["winner", "baseline"])
 def test_the_shipped_levels_make_the_winner_and_the_references_the_baseline(often, winner):
     assert laid(often=often, winner=winner).recipe(CATALOGUE, {}) == winner
-    found = laid(RankSection(design="add-one"), often=often, winner=winner)
-    assert for_kind(found, "add-one").recipe(CATALOGUE, {}) == BASELINE
+    mapping = laid(RankSection(design="add-one"), often=often, winner=winner)
+    assert for_kind(mapping, "add-one").recipe(CATALOGUE, {}) == BASELINE
 
 
 def test_a_slot_with_several_candidates_is_one_factor_of_several_levels():
-    found = laid(often=("group_norm", "adam", "layer_norm", "adamw"))
-    assert levels(found)["norm"] == ("none", "batch_norm", "group_norm", "layer_norm")
-    assert found.shipped["norm"] == "batch_norm"
-    assert levels(found)["adam"] == ("off", "on"), "momentum against adam: adamw conflicts with weight decay"
-    assert "weight_decay" in found.left_out["adamw"]
-    assert found.left_out["ema"] == HARDLY
-    assert dict(found.meaning["adam"]["off"]["momentum"])["lr"] == 0.2, (
+    mapping = laid(often=("group_norm", "adam", "layer_norm", "adamw"))
+    assert levels(mapping)["norm"] == ("none", "batch_norm", "group_norm", "layer_norm")
+    assert mapping.shipped["norm"] == "batch_norm"
+    assert levels(mapping)["adam"] == ("off", "on"), (
+        "momentum against adam: adamw conflicts with weight decay"
+    )
+    assert "weight_decay" in mapping.left_out["adamw"]
+    assert mapping.left_out["ema"] == HARDLY
+    assert dict(mapping.meaning["adam"]["off"]["momentum"])["lr"] == 0.2, (
         "the level that is shipped is the winner's"
     )
 
@@ -72,29 +74,29 @@ def test_levels_that_were_asked_for_with_the_winners_own_among_them():
         levels={"norm": ("group_norm", "layer_norm"), "optimizer": ("momentum", "adam", "adamw")},
     )
     without_decay = BASELINE.without("weight_decay")
-    found = laid(asked, baseline=without_decay, winner=WINNER.without("weight_decay"))
-    assert levels(found)["norm"] == ("group_norm", "layer_norm", "batch_norm")
-    assert levels(found)["optimizer"] == ("momentum", "adam", "adamw")
-    assert found.meaning["optimizer"]["adam"]["adam"]["lr"] == pytest.approx(
+    mapping = laid(asked, baseline=without_decay, winner=WINNER.without("weight_decay"))
+    assert levels(mapping)["norm"] == ("group_norm", "layer_norm", "batch_norm")
+    assert levels(mapping)["optimizer"] == ("momentum", "adam", "adamw")
+    assert mapping.meaning["optimizer"]["adam"]["adam"]["lr"] == pytest.approx(
         0.1 / CATALOGUE["momentum"].parameter("lr").default * CATALOGUE["adam"].parameter("lr").default
     ), "a rate that nobody tuned is scaled as the baseline's"
 
 
 def test_where_nothing_was_searched_one_trick_stands_for_its_slot_and_the_others_are_told():
-    found = laid(winner=BASELINE)
-    assert levels(found)["batch_norm"] == ("off", "on")
-    assert found.left_out["group_norm"] == found.left_out["layer_norm"] == ONLY_ONE
-    assert "levels of [rank]" in found.left_out["adam"]
-    assert "batch_size" in levels(found), "its rate is re-tuned"
+    mapping = laid(winner=BASELINE)
+    assert levels(mapping)["batch_norm"] == ("off", "on")
+    assert mapping.left_out["group_norm"] == mapping.left_out["layer_norm"] == ONLY_ONE
+    assert "levels of [rank]" in mapping.left_out["adam"]
+    assert "batch_size" in levels(mapping), "its rate is re-tuned"
     assert "batch_size" in laid(RankSection(design="screening", retune=0), winner=BASELINE).left_out
 
 
 def test_two_settings_of_one_trick_are_a_factor_that_is_not_re_tuned():
-    found = laid()
-    assert found.meaning["momentum"]["off"]["momentum"]["lr"] == 0.1
-    assert found.meaning["momentum"]["on"]["momentum"]["lr"] == 0.2
-    assert found.shifting == ("batch_norm", "batch_size", "cosine_restarts", "warmup")
-    assert all(f.role == "ordinary" for f in found.factors)
+    mapping = laid()
+    assert mapping.meaning["momentum"]["off"]["momentum"]["lr"] == 0.1
+    assert mapping.meaning["momentum"]["on"]["momentum"]["lr"] == 0.2
+    assert mapping.shifting == ("batch_norm", "batch_size", "cosine_restarts", "warmup")
+    assert all(f.role == "ordinary" for f in mapping.factors)
     untuned = {
         f.name: f.role for f in laid(RankSection(design="screening", retune=0), often=("warmup",)).factors
     }
@@ -103,14 +105,14 @@ def test_two_settings_of_one_trick_are_a_factor_that_is_not_re_tuned():
 
 
 def test_must_haves_are_on_in_every_row_and_shipped():
-    found = laid(
+    mapping = laid(
         RankSection(design="screening", must_have=("batch_norm", "ema")),
         often=("group_norm", "warmup", "adam"),
     )
-    assert {factor.name for factor in found.fixed} == {"batch_norm", "ema"}
-    assert found.shipped["ema"] == "on"
-    for row in wave_of("screening", found.factors, wave=1, seed=0).rows:
-        recipe = found.recipe(CATALOGUE, row.levels)
+    assert {factor.name for factor in mapping.fixed} == {"batch_norm", "ema"}
+    assert mapping.shipped["ema"] == "on"
+    for row in wave_of("screening", mapping.factors, wave=1, seed=0).rows:
+        recipe = mapping.recipe(CATALOGUE, row.levels)
         assert {"batch_norm", "ema"} <= set(recipe)
         assert "group_norm" not in recipe
 
@@ -120,15 +122,15 @@ def test_a_conditional_trick_acts_under_its_parent_and_is_left_out_without_one()
         design="screening",
         conditional={"warmup": "cosine_restarts", "label_smoothing": "norm", "ema": "layer_norm"},
     )
-    found = laid(asked, often=("cosine_restarts", "warmup", "label_smoothing", "group_norm", "ema"))
-    roles = {f.name: (f.role, f.parent) for f in found.factors}
+    mapping = laid(asked, often=("cosine_restarts", "warmup", "label_smoothing", "group_norm", "ema"))
+    roles = {f.name: (f.role, f.parent) for f in mapping.factors}
     assert roles["warmup"] == ("conditional", "cosine_restarts")
     assert roles["label_smoothing"] == ("conditional", "norm")
-    assert "acts only with layer_norm" in found.left_out["ema"]
-    for row in wave_of("screening", found.factors, wave=1, seed=0).rows:
-        recipe = found.recipe(CATALOGUE, row.levels)
+    assert "acts only with layer_norm" in mapping.left_out["ema"]
+    for row in wave_of("screening", mapping.factors, wave=1, seed=0).rows:
+        recipe = mapping.recipe(CATALOGUE, row.levels)
         assert "warmup" not in recipe or "cosine_restarts" in recipe
-    assert arms(found)["warmup=on"] == {"warmup": "on", "cosine_restarts": "on"}
+    assert arms(mapping)["warmup=on"] == {"warmup": "on", "cosine_restarts": "on"}
 
 
 @pytest.mark.parametrize("kind", ["screening", "drop-one", "add-one"])
@@ -138,20 +140,20 @@ def test_every_row_of_every_design_is_a_recipe(kind):
         levels={"norm": ("none", "batch_norm", "layer_norm")},
         must_have=("skip_connection",),
     )
-    found = for_kind(laid(asked, often=CANDIDATES), kind)
-    shipped = {**found.shipped, PLACEBO: "on"}
-    rows = wave_of(kind, found.factors, wave=1, seed=0, shipped=shipped).rows
+    mapping = for_kind(laid(asked, often=CANDIDATES), kind)
+    shipped = {**mapping.shipped, PLACEBO: "on"}
+    rows = wave_of(kind, mapping.factors, wave=1, seed=0, shipped=shipped).rows
     for row in rows:
-        names = list(found.recipe(CATALOGUE, row.levels))
+        names = list(mapping.recipe(CATALOGUE, row.levels))
         assert not [1 for a in names for b in names if a != b and conflict(CATALOGUE[a], CATALOGUE[b])]
-    assert len({found.recipe(CATALOGUE, row.levels) for row in rows}) > 4
+    assert len({mapping.recipe(CATALOGUE, row.levels) for row in rows}) > 4
 
 
 def test_drop_one_drops_what_the_recipe_has_and_says_what_it_has_not():
-    found = for_kind(laid(often=("ema",)), "drop-one")
-    assert set(levels(found)) == {"batch_norm", "dropout", "momentum", PLACEBO}
-    assert "nothing to drop" in found.left_out["ema"]
-    assert found.recipe(CATALOGUE, {}) == WINNER
+    mapping = for_kind(laid(often=("ema",)), "drop-one")
+    assert set(levels(mapping)) == {"batch_norm", "dropout", "momentum", PLACEBO}
+    assert "nothing to drop" in mapping.left_out["ema"]
+    assert mapping.recipe(CATALOGUE, {}) == WINNER
 
 
 @pytest.mark.parametrize(
@@ -185,11 +187,11 @@ def test_what_cannot_be_had_is_one_line(asked, says):
 
 
 def test_a_factor_that_is_taken_out_stays_at_its_reference_with_its_rate():
-    found = replace(laid(often=("warmup",)), rates={"batch_norm": {"off": 0.5}}, rate=2.0)
-    assert found.recipe(CATALOGUE, {})["momentum"]["lr"] == pytest.approx(0.4)
-    assert found.recipe(CATALOGUE, {"batch_norm": "off"})["momentum"]["lr"] == pytest.approx(0.2)
-    less = found.without({"batch_norm": "it is to blame"})
-    assert less.recipe(CATALOGUE, {}) == found.recipe(CATALOGUE, {"batch_norm": "off"})
+    mapping = replace(laid(often=("warmup",)), rates={"batch_norm": {"off": 0.5}}, rate=2.0)
+    assert mapping.recipe(CATALOGUE, {})["momentum"]["lr"] == pytest.approx(0.4)
+    assert mapping.recipe(CATALOGUE, {"batch_norm": "off"})["momentum"]["lr"] == pytest.approx(0.2)
+    less = mapping.without({"batch_norm": "it is to blame"})
+    assert less.recipe(CATALOGUE, {}) == mapping.recipe(CATALOGUE, {"batch_norm": "off"})
     assert "batch_norm" not in less.shifting
     assert less.left_out["batch_norm"] == "it is to blame"
 
@@ -224,10 +226,10 @@ def test_the_rate_of_a_level_is_its_best_one_over_the_recipes():
         SHIPPED
     }
     assert len(best) > 3
-    found = replace(mapping, rates=rates, rate=best[SHIPPED])
+    tuned = replace(mapping, rates=rates, rate=best[SHIPPED])
     for name, levels in rates.items():
         for level in levels:
-            recipe = found.recipe(CATALOGUE, {name: level})
+            recipe = tuned.recipe(CATALOGUE, {name: level})
             optimizer = recipe.slot(CATALOGUE, "optimizer")
             plain = mapping.recipe(CATALOGUE, {name: level})[optimizer]["lr"]
             assert recipe[optimizer]["lr"] == pytest.approx(plain * best[f"{name}={level}"]), (name, level)

@@ -30,31 +30,31 @@ def test_nothing_is_left_out_where_there_is_time():
 def test_a_search_that_takes_most_of_the_time_is_shorter():
     few = costs(0.1, search=500.0)
     seconds = few.ranking(NAMES, WHOLE, 2) + 500.0
-    found = fit("x", seconds, few, 100)
-    assert found.trials == int(100 * SEARCHED * seconds / 500.0)
-    assert not found.left_out
-    assert f"{found.trials} trials instead of 100" in found.words
+    fitted = fit("x", seconds, few, 100)
+    assert fitted.trials == int(100 * SEARCHED * seconds / 500.0)
+    assert not fitted.left_out
+    assert f"{fitted.trials} trials instead of 100" in fitted.words
 
 
 @pytest.mark.parametrize("seconds", [60.0, 120.0, 240.0, 480.0])
 def test_what_is_ranked_fits_and_one_more_would_not(seconds):
     one = costs()
-    found = fit("4m", seconds, one, 100)
+    fitted = fit("4m", seconds, one, 100)
     tricks = in_order(one.runs)
-    ranked = tricks[: len(tricks) - len(found.left_out)]
-    assert found.trials is None
-    assert set(found.left_out) == set(tricks) - set(ranked)
+    ranked = tricks[: len(tricks) - len(fitted.left_out)]
+    assert fitted.trials is None
+    assert set(fitted.left_out) == set(tricks) - set(ranked)
     left = OVER * seconds - 25.0
     level = next(level for level, least in FITTING.items() if one.ranking(tricks[:least], level, 1) <= left)
     assert one.ranking(ranked, level, 1) <= left
-    if found.left_out:
+    if fitted.left_out:
         assert one.ranking(tricks[: len(ranked) + 1], level, 1) > left
 
 
 def test_tricks_of_the_baseline_are_ranked_in_any_case():
-    found = fit("4m", 60.0, costs(), 100, baseline=("trick19", "momentum"))
-    assert found.left_out
-    assert "trick19" not in found.left_out
+    fitted = fit("4m", 60.0, costs(), 100, baseline=("trick19", "momentum"))
+    assert fitted.left_out
+    assert "trick19" not in fitted.left_out
     assert "trick19" in fit("4m", 60.0, costs(), 100).left_out
 
 

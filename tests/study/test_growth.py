@@ -188,8 +188,8 @@ def test_the_best_recipes_are_the_recommended_one_then_the_search_s():
         "rank": {"recommended": {"recipe": {"sgd": {"lr": 0.1}}}},
         "search": {"best": {"recipe": {"sgd": {"lr": 0.2}}}},
     }
-    found = best_recipes(facts, [], {"metric": "validation/accuracy", "direction": "higher"})
-    assert [recipe["sgd"]["lr"] for recipe in found] == [0.1, 0.2]
+    recipes = best_recipes(facts, [], {"metric": "validation/accuracy", "direction": "higher"})
+    assert [recipe["sgd"]["lr"] for recipe in recipes] == [0.1, 0.2]
 
 
 def test_a_search_in_a_budget_of_time_ends_after_its_share_and_stays_ended(tmp_path):

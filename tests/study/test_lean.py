@@ -58,8 +58,8 @@ def test_the_baseline_s_choice_of_a_slot_comes_back_at_its_own_rate() -> None:
 
 
 def test_what_baseline_and_recipe_share_is_taken_out_of_both() -> None:
-    found = FOUND.without("one_cycle").with_trick(CATALOGUE, "cosine")
-    recipe = without(stage_of(), found, ["cosine"], tuned_at())
+    recommended = FOUND.without("one_cycle").with_trick(CATALOGUE, "cosine")
+    recipe = without(stage_of(), recommended, ["cosine"], tuned_at())
     assert "cosine" not in recipe
     assert recipe.slot(CATALOGUE, CATALOGUE["cosine"].slot) is None
 

@@ -45,8 +45,8 @@ def test_a_named_trick_that_does_not_apply_is_told_before_training(tmp_path):
     say = heard.say
     heard.say = lambda line: (at.append(len(heard.entries)), say(line))  # type: ignore[method-assign]
     here.run(("search",), progress=heard)
-    told = [line for line in heard.said if "is left out" in line]
-    assert told == [DROPOUT], "not activation, which no name but a pattern includes, nor the placebo"
+    lines = [line for line in heard.said if "is left out" in line]
+    assert lines == [DROPOUT], "not activation, which no name but a pattern includes, nor the placebo"
     assert at[heard.said.index(DROPOUT)] == 0
     assert heard.entries
 

@@ -250,9 +250,9 @@ def test_what_a_reference_may_lose_is_in_the_effects_of_arms_without_a_curve() -
     assert chosen_of(choose(alone, Anchor(rate=0.1, loss=0.3))).loss == 0.3
     assert chosen_of(choose(alone, Anchor())).loss == 0.0
     points = points_of(parabola(0.1), 1.0, 0)
-    own = chosen_of(choose(points, Anchor())).loss
-    assert own > 0
-    assert chosen_of(choose(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(own, 0.3))
+    loss = chosen_of(choose(points, Anchor())).loss
+    assert loss > 0
+    assert chosen_of(choose(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(loss, 0.3))
 
 
 def test_points_of_different_numbers_of_runs_are_compared_on_the_seeds_that_both_have() -> None:
@@ -300,10 +300,12 @@ def test_seeds_with_curves_of_their_own_are_found_and_leave_more_to_lose():
     assert alike.interplay < 0.3 * alike.sigma
     assert apart.interplay > 0.5 * apart.sigma
     few = split_points(2, 3, 0.5)
-    told, untold = fit_curve(few, apart), fit_curve(few, replace(apart, interplay=0.0))
-    assert told is not None
-    assert untold is not None
-    assert min(told.likely_losses(SETTING, RATES)) > 1.2 * min(untold.likely_losses(SETTING, RATES))
+    with_interplay, without_interplay = fit_curve(few, apart), fit_curve(few, replace(apart, interplay=0.0))
+    assert with_interplay is not None
+    assert without_interplay is not None
+    assert min(with_interplay.likely_losses(SETTING, RATES)) > 1.2 * min(
+        without_interplay.likely_losses(SETTING, RATES)
+    )
 
 
 def test_a_references_curve_counts_where_the_optimizer_is_the_same():

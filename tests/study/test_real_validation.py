@@ -30,11 +30,11 @@ def test_tricks_that_do_nothing_are_called_nothing(measured):
 
 def test_planted_tricks_come_out_in_their_order(measured):
     _, rows = measured
-    found = {row["trick"]: row for row in rows["planted"]}
-    assert found["more_data"]["verdict"] == "helps"
-    assert found["wrong_labels_10"]["verdict"] == "hurts"
-    assert found["placebo"]["verdict"] in ("no measurable effect", "undecided")
-    assert found["wrong_labels_10"]["effect"] < found["wrong_labels_2"]["effect"] < found["more_data"]["effect"]  # fmt: skip
+    planted = {row["trick"]: row for row in rows["planted"]}
+    assert planted["more_data"]["verdict"] == "helps"
+    assert planted["wrong_labels_10"]["verdict"] == "hurts"
+    assert planted["placebo"]["verdict"] in ("no measurable effect", "undecided")
+    assert planted["wrong_labels_10"]["effect"] < planted["wrong_labels_2"]["effect"] < planted["more_data"]["effect"]  # fmt: skip
     assert all(figure.met for figure in planted_figures(rows["planted"]) if figure.n > 1)
 
 

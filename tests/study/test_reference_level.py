@@ -114,13 +114,13 @@ def test_a_study_says_whether_each_part_earns_its_place(tmp_path, monkeypatch, n
     Path("nets.py").write_text(NETS)
     Path("own.toml").write_text(STUDY.format(name=name, other=other))
     heard = Heard()
-    own = Place(tmp_path, "own")
-    own.run(("rank", "report"), progress=heard)
+    place = Place(tmp_path, "own")
+    place.run(("rank", "report"), progress=heard)
     assert any(line.startswith(f"the model has {held}") for line in heard.said)
-    text = (own.report / "index.html").read_text()
+    text = (place.report / "index.html").read_text()
     assert f"<dt>The model as it is</dt><dd>{held}</dd>" in text
     assert f"{other} 3 of 3" in text or f"{other} 2 of 2" in text
-    with Ledger.open(own.ledger, write=False) as ledger:
+    with Ledger.open(place.ledger, write=False) as ledger:
         data = collect(ledger)
     verdicts = data.ranking.set_index("trick")["verdict"]
     assert set(verdicts.index) == {"remove_norm", "remove_dropout", other, "placebo"}

@@ -40,8 +40,8 @@ def session_of(worth: Worth, noise: float, failing: str = "") -> SimpleNamespace
             return float("nan")
         level = np.random.default_rng(run.seed).normal(0, 5.0)
         key = int(run.recipe.hash[:12], 16)
-        own = np.random.default_rng([run.seed, key]).normal(0, noise)
-        return sum(value for names, value in worth.items() if names <= set(run.recipe)) + level + own
+        error = np.random.default_rng([run.seed, key]).normal(0, noise)
+        return sum(value for names, value in worth.items() if names <= set(run.recipe)) + level + error
 
     def train(rows: list) -> list:
         asked.extend((row.arm, row.run.seed) for row in rows)

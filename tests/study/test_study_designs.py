@@ -70,8 +70,8 @@ def test_each_design_runs_resumes_and_is_reported(tmp_path, monkeypatch, design,
     assert len(fact["rows"]) == runs
     assert fact["retune"]["arms"] == ["shipped", "warmup=on" if design == "add-one" else "warmup=off"]
     assert (design == "screening") == any("full factorial" in line for line in heard.said)
-    found = data_of(here)
-    rows = main_rows(found)
+    data = data_of(here)
+    rows = main_rows(data)
     assert set(rows["estimand"]) == {estimand}
     assert set(rows["trick"]) == {"dropout", "warmup", "label_smoothing", "placebo"}
     assert rows["effect"].notna().all()
@@ -134,10 +134,10 @@ def test_each_arm_gets_the_same_budget_and_its_own_rate(tmp_path):
     for (arm, runs), optimizer in zip(by_arm.items(), ("momentum", "adam"), strict=True):
         assert len({entry.run.seed for entry in runs}) == 1
         tried = {e.run.recipe[optimizer]["lr"]: e.result.metrics["validation/accuracy"] for e in runs}
-        own = sorted(tried)[1]
+        middle = sorted(tried)[1]
         top = max(tried.values())
-        assert best[arm] in [pytest.approx(rate / own) for rate, value in tried.items() if value == top]
-        rates[optimizer] = own * best[arm]
+        assert best[arm] in [pytest.approx(rate / middle) for rate, value in tried.items() if value == top]
+        rates[optimizer] = middle * best[arm]
     ranked = recipes(here, "rank")
     assert {name for recipe in ranked for name in recipe} >= {"momentum", "adam"}
     for recipe in ranked:
@@ -159,12 +159,12 @@ def test_a_must_have_is_on_in_the_array_and_tested_apart_on_the_same_seeds(tmp_p
     here = study(tmp_path, ARRAY + 'must_have = ["dropout"]\n')
     here.run(("rank", "report"))
     fact = here.fact("rank")
-    found = {entry.identity: entry for entry in here.entries()}
-    assert all("dropout" in found[row["identity"]].run.recipe for row in fact["rows"])
+    entries = {entry.identity: entry for entry in here.entries()}
+    assert all("dropout" in entries[row["identity"]].run.recipe for row in fact["rows"])
     apart = fact["apart"]["rows"]
     assert len(apart) == 10
     for seed in {row["seed"] for row in apart}:
-        pair = [found[row["identity"]].run.recipe for row in apart if row["seed"] == seed]
+        pair = [entries[row["identity"]].run.recipe for row in apart if row["seed"] == seed]
         assert sorted("dropout" in recipe for recipe in pair) == [False, True]
     rows = data_of(here).ranking
     row = rows[(rows["trick"] == "dropout") & (rows["estimand"] != "exploratory")]

@@ -36,9 +36,9 @@ AT_A_RATE = {"baseline": {"optimizer": {"name": "adamw", "lr": 0.1}}}
     ],
 )
 def test_what_to_type(then, now, says):
-    told = suggested_command(toml(**then), toml(**now))
-    assert says in told
-    assert "--studies" in told
+    command = suggested_command(toml(**then), toml(**now))
+    assert says in command
+    assert "--studies" in command
 
 
 def test_equal_files_do_not_differ():

@@ -102,11 +102,11 @@ def test_an_error_of_ablates_own_stops_at_once(tmp_path, executor, monkeypatch):
     monkeypatch.setattr("ablate.study.session.Job", lambda *args, metric, **more: Job(*args, **more))
     with pytest.raises(AblateError) as caught:
         here.run(("search",), executor)
-    told = str(caught.value)
-    assert told.startswith(
+    message = str(caught.value)
+    assert message.startswith(
         "training stopped by an error in ablate itself: KeyError: 'validation/nowhere' (ablate/study/search.py:"
     )
-    assert "tiny.traceback.txt" in told
+    assert "tiny.traceback.txt" in message
     assert here.entries() == []
     report = (here.folder / "studies" / "tiny.traceback.txt").read_text()
     for part in (

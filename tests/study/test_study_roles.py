@@ -15,8 +15,8 @@ def test_a_record_may_name_the_trick_without_which_it_does_nothing():
     catalogue["dropout"] = replace(catalogue["dropout"], roles=("conditional(skip_connection)",))
     baseline = Recipe.of(catalogue, {"momentum": {"lr": 0.1}})
     candidates = ["dropout", "skip_connection", "ema"]
-    found = array(catalogue, baseline, baseline, candidates, RankSection(design="screening"), {})
-    roles = {factor.name: (factor.role, factor.parent) for factor in found.factors}
+    laid = array(catalogue, baseline, baseline, candidates, RankSection(design="screening"), {})
+    roles = {factor.name: (factor.role, factor.parent) for factor in laid.factors}
     assert roles["dropout"] == ("conditional", "skip_connection")
     alone = array(catalogue, baseline, baseline, ["dropout", "ema"], RankSection(design="screening"), {})
     assert "acts only with skip_connection" in alone.left_out["dropout"]

@@ -167,18 +167,18 @@ def test_runs_and_curves_are_those_of_the_ledger(whole):
     curves = table(here.report / "curves.csv")
     assert list(curves[0]) == ["run", "metric", "epoch", "value"]
     one = entries[0]
-    told = [
+    values = [
         float(c["value"]) for c in curves if c["run"] == one.identity and c["metric"] == "validation/loss"
     ]
-    assert told == list(one.result.curves["validation/loss"])
+    assert values == list(one.result.curves["validation/loss"])
 
 
 def test_the_documents_can_be_read_by_machines(whole):
     here, _ = whole
-    found = json.loads((here.report / "lr-find.json").read_text())
-    assert {"task", "device", "steps", "learning_rate", "weight_decay"} <= set(found)
-    assert [step["step"] for step in found["steps"]] == [0, 1, 2, 3, 4, 5, 6]
-    assert {step["verdict"] for step in found["steps"]} <= {"pass", "warn", "fail", "skipped"}
+    document = json.loads((here.report / "lr-find.json").read_text())
+    assert {"task", "device", "steps", "learning_rate", "weight_decay"} <= set(document)
+    assert [step["step"] for step in document["steps"]] == [0, 1, 2, 3, 4, 5, 6]
+    assert {step["verdict"] for step in document["steps"]} <= {"pass", "warn", "fail", "skipped"}
     study = json.loads((here.report / "study.json").read_text())
     assert {"stages", "environment", "timings"} <= set(study)
     assert study["environment"]["torch"] == torch.__version__

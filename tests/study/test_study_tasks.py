@@ -88,9 +88,9 @@ def test_a_model_that_cannot_be_vmapped_says_so_and_trains(tmp_path):
     here, heard = place(tmp_path, branching, SHORT), Heard()
     entries = here.run(("search",), progress=heard)
     assert len([e for e in entries if e.stage == "search"]) == 3
-    told = [line for line in heard.said if "cannot be vmapped" in line]
-    assert told, heard.said
-    assert "\n" not in told[0]
+    lines = [line for line in heard.said if "cannot be vmapped" in line]
+    assert lines, heard.said
+    assert "\n" not in lines[0]
 
 
 def test_no_test_split_is_confirmed_on_validation_data(tmp_path):

@@ -73,8 +73,8 @@ def arms(
 
 
 def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> None:
-    found = arms()
-    by_trick = {arm.trick: arm for arm in found.arms}
+    plan = arms()
+    by_trick = {arm.trick: arm for arm in plan.arms}
     assert set(by_trick) == {
         "",
         PLACEBO,
@@ -85,7 +85,7 @@ def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> Non
         "dropout",
         "weight_decay",
     }
-    assert set(found.left_out) == {"momentum"}
+    assert set(plan.left_out) == {"momentum"}
     assert by_trick["cosine"].sign == by_trick["weight_decay"].sign == -1
     assert by_trick["cosine"].recipes == (BASELINE.without("cosine"),)
     # A trick of a filled slot replaces what stands there; an optimizer with its own decay replaces both.
@@ -98,9 +98,9 @@ def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> Non
 
 def test_an_enemy_that_is_no_optimizer_is_left_out_with_the_reason() -> None:
     reference = Recipe.of(CATALOGUE, {"adamw": {"lr": 0.001}})
-    found = arms(reference, ["weight_decay", "dropout"])
-    assert "cannot be combined" in found.left_out["weight_decay"]
-    assert "dropout" in {arm.trick for arm in found.arms}
+    plan = arms(reference, ["weight_decay", "dropout"])
+    assert "cannot be combined" in plan.left_out["weight_decay"]
+    assert "dropout" in {arm.trick for arm in plan.arms}
 
 
 def test_settings_are_the_default_what_was_liked_and_others_but_never_neutral() -> None:
@@ -151,14 +151,17 @@ class World:
         return scores
 
 
-def tuned_rates(world: World, found) -> dict[str, float | None]:
-    names = {arm.name: "add-one: baseline" for arm in found.arms}
+def tuned_rates(world: World, plan) -> dict[str, float | None]:
+    names = {arm.name: "add-one: baseline" for arm in plan.arms}
     seeds = {
         arm.name: list(range(1000 * (arm.trick == PLACEBO), 1000 * (arm.trick == PLACEBO) + seeds_of(BUDGET)))
-        for arm in found.arms
+        for arm in plan.arms
     }
-    points = tune(found.arms, names, CATALOGUE, BUDGET, seeds, world)
-    return {name: next(point.rate for point in own if point.chosen) for name, own in points.items()}
+    points = tune(plan.arms, names, CATALOGUE, BUDGET, seeds, world)
+    return {
+        name: next(point.rate for point in points_of_arm if point.chosen)
+        for name, points_of_arm in points.items()
+    }
 
 
 def test_each_arm_is_run_at_its_own_best_rate_found_at_equal_budget() -> None:
@@ -178,14 +181,14 @@ def test_each_arm_is_run_at_its_own_best_rate_found_at_equal_budget() -> None:
 
 def test_further_tuning_goes_on_where_tuning_stopped_and_leaves_less_to_lose() -> None:
     world = World({"dropout": 0.5, "momentum": 0.1}, noise=0.01)
-    found = arms(names=("dropout",))
-    reference, names = found.arms[0], {arm.name: "add-one: baseline" for arm in found.arms}
+    plan = arms(names=("dropout",))
+    reference, names = plan.arms[0], {arm.name: "add-one: baseline" for arm in plan.arms}
     budget = TuningBudget(9, 4, 2, 1)
-    arm = next(arm for arm in found.arms if arm.trick == "dropout")
+    arm = next(arm for arm in plan.arms if arm.trick == "dropout")
     losses = []
     for number in range(5):
-        seeds = {one.name: list(range(1000 * number, 1000 * number + seeds_of(BUDGET))) for one in found.arms}
-        points = tune(found.arms, names, CATALOGUE, budget, seeds, world, 0.01)
+        seeds = {one.name: list(range(1000 * number, 1000 * number + seeds_of(BUDGET))) for one in plan.arms}
+        points = tune(plan.arms, names, CATALOGUE, budget, seeds, world, 0.01)
         world.runs.clear()
         longer = continue_tuning(
             [arm], {arm.name: reference}, points, CATALOGUE, budget, seeds, world, 0.01, share=0.05
@@ -211,15 +214,17 @@ def test_noise_alone_gives_no_arm_another_rate_than_its_reference() -> None:
     different = 0
     for number in range(8):
         world = World({"momentum": 0.1}, noise=0.01)
-        found = arms(names=())
-        names = {arm.name: "add-one: baseline" for arm in found.arms}
+        plan = arms(names=())
+        names = {arm.name: "add-one: baseline" for arm in plan.arms}
         seeds = {
             arm.name: list(range(200 * number + 100 * i, 200 * number + 100 * i + seeds_of(BUDGET)))
-            for i, arm in enumerate(found.arms)
+            for i, arm in enumerate(plan.arms)
         }
-        both = [arm for arm in found.arms if arm.trick in ("", PLACEBO)]
+        both = [arm for arm in plan.arms if arm.trick in ("", PLACEBO)]
         points = tune(both, names, CATALOGUE, BUDGET, seeds, world)
-        rates = {name: next(p.rate for p in own if p.chosen) for name, own in points.items()}
+        rates = {
+            name: next(p.rate for p in points_of_arm if p.chosen) for name, points_of_arm in points.items()
+        }
         different += rates["add-one: placebo"] != rates["add-one: baseline"]
     assert different <= 3
 
@@ -250,7 +255,7 @@ def test_a_setting_that_alone_does_something_gets_a_rate_of_its_own() -> None:
                 for _, recipe, _ in rows
             ]
             return super().__call__(
-                [(name, own, seed) for (name, _, seed), own in zip(rows, acting, strict=True)]
+                [(name, recipe, seed) for (name, _, seed), recipe in zip(rows, acting, strict=True)]
             )
 
     for number in (0, 2, 4):
@@ -268,13 +273,13 @@ def test_a_best_rate_at_the_edge_gets_a_step_outwards() -> None:
 @pytest.mark.parametrize("best", [2.0, 0.005])
 def test_a_range_is_widened_towards_the_best_rate(best: float) -> None:
     budget = TuningBudget(5, 2, 2, 4)
-    found = arms(names=("dropout",))
-    names = {arm.name: "add-one: baseline" for arm in found.arms}
-    seeds = {arm.name: list(range(60)) for arm in found.arms}
+    plan = arms(names=("dropout",))
+    names = {arm.name: "add-one: baseline" for arm in plan.arms}
+    seeds = {arm.name: list(range(60)) for arm in plan.arms}
     points = tune(
-        found.arms, names, CATALOGUE, budget, seeds, World({"dropout": best, "momentum": 0.1}, noise=1e-6)
+        plan.arms, names, CATALOGUE, budget, seeds, World({"dropout": best, "momentum": 0.1}, noise=1e-6)
     )
-    assert best not in {point.rate for point in points_of(found.arms[-1], CATALOGUE, budget)}
+    assert best not in {point.rate for point in points_of(plan.arms[-1], CATALOGUE, budget)}
     assert next(point.rate for point in points["add-one: dropout"] if point.chosen) == best
 
 
@@ -323,11 +328,11 @@ def test_the_best_setting_is_run_at_the_best_rate() -> None:
             better = [0.05 * (recipe.get("dropout", {}).get("p", 1.0) < 0.4) for _, recipe, _ in rows]
             return [score + more for score, more in zip(super().__call__(rows), better, strict=True)]
 
-    found = arms(names=("dropout",))
-    names = {arm.name: "add-one: baseline" for arm in found.arms}
-    seeds = {arm.name: list(range(60)) for arm in found.arms}
+    plan = arms(names=("dropout",))
+    names = {arm.name: "add-one: baseline" for arm in plan.arms}
+    seeds = {arm.name: list(range(60)) for arm in plan.arms}
     world = Strength({"dropout": 0.02, "momentum": 0.1}, noise=1e-6)
-    points = tune(found.arms, names, CATALOGUE, TuningBudget(7, 2, 2, 2), seeds, world)["add-one: dropout"]
+    points = tune(plan.arms, names, CATALOGUE, TuningBudget(7, 2, 2, 2), seeds, world)["add-one: dropout"]
     (chosen,) = (point for point in points if point.chosen)
     assert chosen.recipe["dropout"]["p"] < 0.4
     assert chosen.rate in (0.015, 0.02, 0.03)

@@ -91,7 +91,7 @@ def test_a_group_that_is_divided_twice_ends_as_the_whole(task: str, kernel: str)
     runs = runs_of(task)
     whole = dict(zip(runs, train(context, runs), strict=True))
     assert whole[runs[2]].outcome is Outcome.DIVERGED
-    found: dict[Run, Result] = {}
+    results: dict[Run, Result] = {}
 
     def part(runs: Sequence[Run], state: bytes, after: int) -> None:
         def begun() -> Training:
@@ -99,15 +99,15 @@ def test_a_group_that_is_divided_twice_ends_as_the_whole(task: str, kernel: str)
             training.keep(runs)
             return training
 
-        told = []
+        calls = []
         try:
-            found.update(
+            results.update(
                 zip(
                     runs,
                     train(
                         context,
                         runs,
-                        pause=lambda training: told.append(1) or len(told) == after,
+                        pause=lambda training: calls.append(1) or len(calls) == after,
                         begun=begun if state else None,
                     ),
                     strict=True,
@@ -115,15 +115,15 @@ def test_a_group_that_is_divided_twice_ends_as_the_whole(task: str, kernel: str)
             )
         except Paused as paused:
             ended = paused.training.results
-            found.update({run: ended[run.identity] for run in runs if run.identity in ended})
+            results.update({run: ended[run.identity] for run in runs if run.identity in ended})
             left = [run for run in runs if run.identity not in ended]
             rest = checkpoint.dumps(paused.training)
             part(left[1::2], rest, after + 1)  # in other orders than they stood in
             part(left[0::2][::-1], rest, after + 1)
 
     part(runs, b"", 1)
-    assert set(found) == set(runs)
-    assert without_durations([found[run] for run in runs]) == without_durations(list(whole.values()))
+    assert set(results) == set(runs)
+    assert without_durations([results[run] for run in runs]) == without_durations(list(whole.values()))
 
 
 def test_a_job_hands_over_only_where_a_worker_waits_and_it_is_worth_it(

@@ -64,8 +64,8 @@ def inputs(settings: dict[str, Any], same: bool, seed: int) -> tuple[Tensor, ...
     query = torch.randn(B, T, C, generator=g, dtype=torch.float64)
     key = torch.randn(B, S, settings.get("kdim", C), generator=g, dtype=torch.float64)
     value = torch.randn(B, S, settings.get("vdim", C), generator=g, dtype=torch.float64)
-    own = [query] if same else [query, key, value]
-    leaves = [(x if settings["batch_first"] else x.transpose(0, 1)).clone().requires_grad_() for x in own]
+    tensors = [query] if same else [query, key, value]
+    leaves = [(x if settings["batch_first"] else x.transpose(0, 1)).clone().requires_grad_() for x in tensors]
     return tuple(leaves * 3 if same else leaves)
 
 

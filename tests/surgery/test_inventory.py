@@ -295,18 +295,20 @@ def context_of(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> TaskCon
 
 
 def test_tricks_say_what_they_touch_and_why_they_do_not_apply() -> None:
-    found = scopes(context_of(ResNet, IMAGES))
-    assert found["batch_norm"].why_not == "the model has 6 BatchNorm2d already"
-    assert found["layer_norm"].text() == "6 of 6"
-    assert found["remove_weight_norm"].why_not == "the model has no weight_norm or spectral_norm"
-    found = scopes(context_of(Functional, ROWS))
-    assert found["batch_norm"].why_not == "the model has 1 HandNorm out of reach"
+    by_trick = scopes(context_of(ResNet, IMAGES))
+    assert by_trick["batch_norm"].why_not == "the model has 6 BatchNorm2d already"
+    assert by_trick["layer_norm"].text() == "6 of 6"
+    assert by_trick["remove_weight_norm"].why_not == "the model has no weight_norm or spectral_norm"
+    by_trick = scopes(context_of(Functional, ROWS))
+    assert by_trick["batch_norm"].why_not == "the model has 1 HandNorm out of reach"
     functions = {"dropout": "dropout", "remove_dropout": "dropout", "activation": "relu"}
     for trick, function in functions.items():
         module = "nn.ReLU" if function == "relu" else "nn.Dropout"
-        told = f"the model has 1 F.{function} in Functional out of reach: use {module} instead of a function"
-        assert found[trick].why_not == told
-    assert found["remove_norm"].why_not == "the model has 1 HandNorm out of reach"
+        reason = (
+            f"the model has 1 F.{function} in Functional out of reach: use {module} instead of a function"
+        )
+        assert by_trick[trick].why_not == reason
+    assert by_trick["remove_norm"].why_not == "the model has 1 HandNorm out of reach"
 
 
 class Recurrent(nn.Module):
@@ -319,9 +321,11 @@ class Recurrent(nn.Module):
 
 
 def test_what_a_model_drops_or_activates_elsewhere_is_not_denied() -> None:
-    found = scopes(context_of(Recurrent, TOKENS), ("remove_dropout", "activation"))
-    assert found["remove_dropout"].why_not == "the model's dropout is inside LSTM, where no trick changes it"
-    assert "no activation modules (functional" in found["activation"].why_not
+    by_trick = scopes(context_of(Recurrent, TOKENS), ("remove_dropout", "activation"))
+    assert (
+        by_trick["remove_dropout"].why_not == "the model's dropout is inside LSTM, where no trick changes it"
+    )
+    assert "no activation modules (functional" in by_trick["activation"].why_not
     assert scopes(context_of(mlp, ROWS))["remove_dropout"].why_not == "the model has no dropout layers that drop anything"  # fmt: skip
 
 
@@ -350,9 +354,9 @@ def test_functions_have_their_modules_and_layers_of_the_user_have_none() -> None
 
 def test_settings_that_are_the_models_own_leave_the_search_space() -> None:
     context = context_of(mlp, ROWS)
-    found = scopes(context)
-    assert found["activation"].why_not == "", "the default is GELU, as the model's; others are not"
-    kind = narrowed(context, found).catalogue["activation"].parameter("kind")
+    by_trick = scopes(context)
+    assert by_trick["activation"].why_not == "", "the default is GELU, as the model's; others are not"
+    kind = narrowed(context, by_trick).catalogue["activation"].parameter("kind")
     assert "gelu" not in kind.choices
     assert kind.default in kind.choices
     assert "gelu" in registry()["activation"].parameter("kind").choices

@@ -21,11 +21,11 @@ def reached(layer: nn.Module, size: int, outputs: int) -> list[set[int]]:
     """For each output index of a layer along one dimension, the input indices that it reads: from the layers' definitions."""
     kernel, stride, padding, dilation = (_one(getattr(layer, name, 1)) for name in ("kernel_size", "stride", "padding", "dilation"))  # fmt: skip
     if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
-        found: list[set[int]] = [set() for _ in range(outputs)]
+        reads: list[set[int]] = [set() for _ in range(outputs)]
         for i, k in product(range(size), range(kernel)):
             if 0 <= (o := i * stride - padding + k * dilation) < outputs:
-                found[o].add(i)
-        return found
+                reads[o].add(i)
+        return reads
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         starts = [o * stride - padding for o in range(outputs)]
         return [
@@ -42,13 +42,13 @@ def _one(value: int | tuple[int, ...]) -> int:
 def expected_field(layers: nn.Sequential, size: int, sides: list[int]) -> list[int]:
     """After each layer, the largest extent of the input that one of the 8 outputs in the middle depends on."""
     known = [{i} for i in range(size)]
-    found = []
+    extents = []
     for layer, side in zip(layers, sides, strict=True):
         reads = reached(layer, len(known), side)
-        known = [set().union(*(known[i] for i in own)) for own in reads]
+        known = [set().union(*(known[i] for i in inputs)) for inputs in reads]
         middle = [max(0, min(side - 1, side // 2 - 4 + probe)) for probe in range(8)]
-        found.append(max((max(known[o]) - min(known[o]) + 1 for o in middle if known[o]), default=0))
-    return found
+        extents.append(max((max(known[o]) - min(known[o]) + 1 for o in middle if known[o]), default=0))
+    return extents
 
 
 def random_layers(seed: int) -> nn.Sequential:
@@ -79,9 +79,9 @@ def test_receptive_fields_are_the_index_sets(seed: int) -> None:
     for layer in layers.eval():
         y = layer(y)
         sides.append(y.shape[-1])
-    found = receptive_fields(layers, x)
+    fields = receptive_fields(layers, x)
     expected = expected_field(layers, SIDE, sides)
-    assert [found[str(i)] for i in range(len(layers))] == [(field, field) for field in expected]
+    assert [fields[str(i)] for i in range(len(layers))] == [(field, field) for field in expected]
 
 
 class Residual(nn.Module):
@@ -99,10 +99,10 @@ class Residual(nn.Module):
 
 
 def test_branches_and_functions_count() -> None:
-    found = receptive_fields(Residual(), torch.randn(1, 2, 24, 24))
-    assert found["near"] == (1, 1)
-    assert found["far"] == (7, 7)
-    assert found["last"] == (8, 8)
+    fields = receptive_fields(Residual(), torch.randn(1, 2, 24, 24))
+    assert fields["near"] == (1, 1)
+    assert fields["far"] == (7, 7)
+    assert fields["last"] == (8, 8)
     assert receptive_fields(nn.Conv1d(2, 3, 5, stride=2), torch.randn(1, 2, 30))[""] == (5,)
     assert receptive_fields(nn.Linear(3, 3), torch.randn(1, 3)) == {}
 

@@ -59,9 +59,9 @@ def assert_lanes_are_alone(build: Callable[[int], Net], lanes: int, x: Tensor) -
     together, gradients = stacked_outputs([build(lane) for lane in range(lanes)], x, 0)
     for lane in range(lanes):
         # As the engine does, beside a copy: a batched product of one matrix may go to another routine.
-        alone, own = stacked_outputs([build(lane)] * 2, x[[lane, lane]], 0)
+        alone, lane_gradients = stacked_outputs([build(lane)] * 2, x[[lane, lane]], 0)
         assert torch.equal(together[lane], alone[0])
-        for one, other in zip(gradients, own, strict=True):
+        for one, other in zip(gradients, lane_gradients, strict=True):
             if one.ndim > 1:
                 assert torch.equal(one[lane], other[0])
 
@@ -108,8 +108,8 @@ def test_channels_of_tokens_are_the_last_dimension(own_norm: bool) -> None:
     middle = [nn.LayerNorm(6)] if own_norm else []
     model = nn.Sequential(nn.Linear(4, 6), *middle, nn.ReLU(), nn.Linear(6, 2))
     net = open_net(model, torch.zeros(2, 5, 4))
-    found = list(net.norm_switches())
-    assert [(channels, spatial) for _, channels, spatial in found] == [(6, 1)]
+    switches = list(net.norm_switches())
+    assert [(channels, spatial) for _, channels, spatial in switches] == [(6, 1)]
     shapes = []
 
     class Note(nn.Module):
@@ -117,7 +117,7 @@ def test_channels_of_tokens_are_the_last_dimension(own_norm: bool) -> None:
             shapes.append(tuple(x.shape))
             return x
 
-    found[0][0].add("note", Note(), on=True)
+    switches[0][0].add("note", Note(), on=True)
     assert net.module(torch.zeros(3, 5, 4)).shape == (3, 5, 2)
     assert shapes == [(3, 6, 5)]
 

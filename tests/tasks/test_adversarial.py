@@ -23,25 +23,27 @@ def outputs(generated: torch.Tensor, *scores: float) -> torch.Tensor:
 def test_metrics_are_those_of_scipy_lane_by_lane():
     draws = torch.Generator().manual_seed(1)
     lanes = torch.randn(3, 60, 6, generator=draws)
-    found = adversarial.metrics(lanes, POINTS)
+    metrics = adversarial.metrics(lanes, POINTS)
     along = adversarial.directions(2).numpy()
     for lane in range(3):
         real, generated = POINTS.double().numpy(), lanes[lane, :, 4:].double().numpy()
         squares = [np.square(np.sort(real @ way) - np.sort(generated @ way)).mean() for way in along]
-        assert float(found["sliced_wasserstein"][lane]) == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-12)
+        assert float(metrics["sliced_wasserstein"][lane]) == pytest.approx(
+            np.sqrt(np.mean(squares)), rel=1e-12
+        )
         near = np.linalg.norm(generated[:, None] - real[None], axis=2).min(1)
         rank = scipy.stats.spearmanr(lanes[lane, :, 1], -near).statistic
-        assert float(found["critic_rank_correlation"][lane]) == pytest.approx(rank, abs=1e-12)
+        assert float(metrics["critic_rank_correlation"][lane]) == pytest.approx(rank, abs=1e-12)
         value = lanes[lane, :, 0].double().mean() - lanes[lane, :, 1].double().mean()
-        assert float(found["critic_value"][lane]) == pytest.approx(float(value), abs=1e-12)
+        assert float(metrics["critic_value"][lane]) == pytest.approx(float(value), abs=1e-12)
         loss = adversarial.plain_loss(lanes[lane].double(), POINTS)
-        assert float(found["loss"][lane]) == pytest.approx(float(loss), rel=1e-12)
+        assert float(metrics["loss"][lane]) == pytest.approx(float(loss), rel=1e-12)
 
 
 def test_one_direction_of_the_sliced_distance_is_wasserstein_of_sorted_points():
     one, other = torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]])
-    found = adversarial.metrics(outputs(other)[None], one)
-    assert float(found["sliced_wasserstein"]) == pytest.approx(2.0)
+    metrics = adversarial.metrics(outputs(other)[None], one)
+    assert float(metrics["sliced_wasserstein"]) == pytest.approx(2.0)
 
 
 def test_ties_share_their_rank_and_a_constant_critic_has_no_correlation():

@@ -56,13 +56,13 @@ def test_a_loss_alone_takes_whatever_the_data_hold():
 def test_beside_a_criterion_the_loss_is_handed_labels_and_the_metrics_stay():
     made = task(criterion="classification", loss=nn.CrossEntropyLoss(reduction="none", label_smoothing=0.1))
     outputs = torch.randn(2, len(made.validation), 3, generator=G)
-    found = made.evaluation.metrics(outputs, made.validation.y, ["accuracy", "loss", "log_loss"])
+    metrics = made.evaluation.metrics(outputs, made.validation.y, ["accuracy", "loss", "log_loss"])
     for lane in range(2):
         y = made.validation.y
-        assert found["loss"][lane].item() == pytest.approx(
+        assert metrics["loss"][lane].item() == pytest.approx(
             F.cross_entropy(outputs[lane], y, label_smoothing=0.1).item()
         )
-        assert found["log_loss"][lane].item() == pytest.approx(F.cross_entropy(outputs[lane], y).item())
+        assert metrics["log_loss"][lane].item() == pytest.approx(F.cross_entropy(outputs[lane], y).item())
     assert made.metric == "validation/accuracy"
     assert "classification" not in made.provides
     assert "loss of its own" in made.lacking["classification"]
@@ -133,9 +133,9 @@ def test_a_loss_gets_inputs_as_a_part_of_the_targets():
     made = task(y={"targets": Y, "inputs": X}, loss=loss)
     assert check(made) == ()
     outputs = torch.randn(2, 8, 3, generator=G)
-    found = made.evaluation.example_losses(outputs, made.train.y[:8].expand(2, 8, -1))
+    losses = made.evaluation.example_losses(outputs, made.train.y[:8].expand(2, 8, -1))
     x, y = made.train.x[:8], Y[made.train.rows[:8]]
-    assert torch.equal(found, (outputs - x[:, :3]).square().mean(2) + y)
+    assert torch.equal(losses, (outputs - x[:, :3]).square().mean(2) + y)
 
 
 def test_a_model_that_returns_one_number_for_each_example_keeps_its_shape():
@@ -201,12 +201,12 @@ def test_metrics_of_torchmetrics_and_functions_are_measured_beside_the_built_in_
     assert made.but(epochs=2).metric_names[-2:] == ("kappa", "margin")
     outputs, y = torch.randn(3, len(made.validation), 3, generator=G), made.validation.y
     outputs[2, 0, 0] = torch.inf
-    found = made.evaluation.metrics(outputs, y)
+    measured = made.evaluation.metrics(outputs, y)
     for lane in range(2):
         expected = torchmetrics.functional.cohen_kappa(outputs[lane], y, "multiclass", num_classes=3).item()
-        assert found["kappa"][lane].item() == pytest.approx(expected)
-        assert found["margin"][lane].item() == pytest.approx(margin(outputs[lane], y).item())
-    assert found["kappa"][2].isnan()
+        assert measured["kappa"][lane].item() == pytest.approx(expected)
+        assert measured["margin"][lane].item() == pytest.approx(margin(outputs[lane], y).item())
+    assert measured["kappa"][2].isnan()
     assert set(made.evaluation.metrics(outputs, y, ["margin"])) == {"margin"}
 
 
@@ -220,11 +220,11 @@ def test_metrics_of_token_tasks_see_whole_outputs():
     metrics = {"shapes": (lambda o, y: seen.append((o.shape[1:], y.shape[1:])) or 1.0, "maximize")}
     made = Task(model, (x, x), criterion="language_modelling", kind="text", metrics=metrics)
     outputs = torch.randn(2, len(made.validation), 4, 7, generator=G)
-    found = made.evaluation.metrics(made.evaluation.collect(outputs, made.validation.y), made.validation.y)
+    measured = made.evaluation.metrics(made.evaluation.collect(outputs, made.validation.y), made.validation.y)
     assert seen == [((4, 7), (4,))] * 2
     plain = made.but(metrics=None).evaluation
     expected = plain.metrics(plain.collect(outputs, made.validation.y), made.validation.y)
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert all(torch.equal(measured[name], value) for name, value in expected.items())
 
 
 def test_a_metric_that_is_nan_is_told():

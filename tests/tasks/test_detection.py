@@ -38,7 +38,7 @@ def coco_map50(predictions: torch.Tensor, target: torch.Tensor) -> float:
         pytest.importorskip("pycocotools.coco"),
         pytest.importorskip("pycocotools.cocoeval"),
     )
-    objects, found = [], []
+    objects, detections = [], []
     for image, (rows, truth) in enumerate(zip(predictions.tolist(), target.tolist(), strict=True), start=1):
         for label, x1, y1, x2, y2 in truth:
             if label >= 0:
@@ -48,7 +48,7 @@ def coco_map50(predictions: torch.Tensor, target: torch.Tensor) -> float:
                 })  # fmt: skip
         for x1, y1, x2, y2, _, _, factor, *logits in rows:
             score = factor / (1 + np.exp(-max(logits)))
-            found.append(
+            detections.append(
                 {
                     "image_id": image,
                     "category_id": int(np.argmax(logits)),
@@ -63,7 +63,7 @@ def coco_map50(predictions: torch.Tensor, target: torch.Tensor) -> float:
             "categories": [{"id": label} for label in range(predictions.shape[-1] - 7)], "info": {},
         }  # fmt: skip
         truth.createIndex()
-        judge = evaluation.COCOeval(truth, truth.loadRes(found), "bbox")
+        judge = evaluation.COCOeval(truth, truth.loadRes(detections), "bbox")
         judge.evaluate()
         judge.accumulate()
     precision = judge.eval["precision"][0, :, :, 0, 2]  # IoU 0.5, all sizes, 100 detections
@@ -73,12 +73,12 @@ def coco_map50(predictions: torch.Tensor, target: torch.Tensor) -> float:
 @pytest.mark.parametrize("seed", range(8))
 def test_map_is_that_of_pycocotools(seed):
     predictions, target = scenes(seed)
-    found = detection.metrics(
+    metrics = detection.metrics(
         torch.stack([predictions, predictions.flip(0)]), torch.stack([target, target.flip(0)])
     )["map50"]
-    assert float(found[0]) == pytest.approx(coco_map50(predictions, target), abs=1e-12)
-    assert 0.05 < float(found[0]) < 0.95
-    assert float(found[1]) == pytest.approx(float(found[0]), abs=1e-12)
+    assert float(metrics[0]) == pytest.approx(coco_map50(predictions, target), abs=1e-12)
+    assert 0.05 < float(metrics[0]) < 0.95
+    assert float(metrics[1]) == pytest.approx(float(metrics[0]), abs=1e-12)
 
 
 def duplicates_one_by_one(predictions: torch.Tensor, target: torch.Tensor) -> float:
@@ -88,7 +88,7 @@ def duplicates_one_by_one(predictions: torch.Tensor, target: torch.Tensor) -> fl
     for image in range(len(predictions)):
         real = [row for row in target[image].tolist() if row[0] >= 0]
         objects += len(real)
-        found = set()
+        taken = set()
         for place in sorted(range(len(scores[image])), key=lambda i: -float(scores[image, i]))[:100]:
             box, label = predictions[image, place, BOX].double().tolist(), int(labels[image, place])
             near = []
@@ -99,9 +99,9 @@ def duplicates_one_by_one(predictions: torch.Tensor, target: torch.Tensor) -> fl
                 areas = [max(0.0, b[2] - b[0]) * max(0.0, b[3] - b[1]) for b in (box, other)]
                 if kind == label and common >= 0.5 * (sum(areas) - common) > 0:
                     near.append((common / (sum(areas) - common), number))
-            free = [one for one in near if one[1] not in found]
+            free = [one for one in near if one[1] not in taken]
             if free:
-                found.add(max(free)[1])
+                taken.add(max(free)[1])
             elif near and float(scores[image, place]) >= 0.05:
                 again += 1
     return again / objects
@@ -110,9 +110,9 @@ def duplicates_one_by_one(predictions: torch.Tensor, target: torch.Tensor) -> fl
 @pytest.mark.parametrize("seed", range(4))
 def test_duplicates_are_those_of_one_detection_after_the_other(seed):
     predictions, target = scenes(seed)
-    (found,) = detection.metrics(predictions[None], target, ["duplicates"])["duplicates"].tolist()
-    assert found > 0
-    assert found == pytest.approx(duplicates_one_by_one(predictions, target), rel=1e-12)
+    (duplicates,) = detection.metrics(predictions[None], target, ["duplicates"])["duplicates"].tolist()
+    assert duplicates > 0
+    assert duplicates == pytest.approx(duplicates_one_by_one(predictions, target), rel=1e-12)
 
 
 def test_perfect_doubled_and_broken_predictions():

@@ -223,9 +223,9 @@ def test_packing_is_undone_exactly(tree, seed):
 
     x = nested([(path, filled(spec)) for path, spec in leaves_of(tree)])
     packed, packing = pack(x, "train", tensor)
-    found = list(leaves_of(packing.unpack(packed)))
+    leaves = list(leaves_of(packing.unpack(packed)))
     assert packed.ndim == 2
-    for (path, expected), (where, got) in zip(leaves_of(x), found, strict=True):
+    for (path, expected), (where, got) in zip(leaves_of(x), leaves, strict=True):
         assert path == where
         assert got.dtype == expected.dtype
         assert torch.equal(got, expected)

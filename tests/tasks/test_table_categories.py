@@ -101,8 +101,8 @@ def test_dates_in_any_form_that_is_clear_are_the_same(form, remark):
     texts = [day.strftime(form) for day in DAYS]
     table = pd.DataFrame({"day": [*texts, None]})
     rows = np.arange(len(table))
-    found, said = date_form(table["day"])
-    assert found
+    pandas_form, said = date_form(table["day"])
+    assert pandas_form
     assert remark in said
     iso = pd.DataFrame({"day": [*(day.isoformat() for day in DAYS), None]})
     np.testing.assert_array_equal(fit_encoder(table, rows)(table), fit_encoder(iso, rows)(iso))

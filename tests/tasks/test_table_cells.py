@@ -39,8 +39,8 @@ def saved(tmp_path, **columns: object) -> str:
 def test_a_column_of_numbers_stays_one_and_its_other_cells_are_missing(tmp_path):
     dirty = with_cells(AGES, (17, "unknown"), (900, "n.k."))
     path = saved(tmp_path, age=dirty, y=EVERY % 2)
-    told = "age: 2 of 1,500 cells are no numbers ('unknown' at row 17, the first is 0); taken as missing"
-    assert told in load(f"{path}:y").notes
+    note = "age: 2 of 1,500 cells are no numbers ('unknown' at row 17, the first is 0); taken as missing"
+    assert note in load(f"{path}:y").notes
     gaps = with_cells(AGES, (17, None), (900, None))
     table, clean = (pd.DataFrame({"age": values, "y": EVERY % 2}) for values in (dirty, gaps))
     task, same = Task.from_table(table, "y"), Task.from_table(clean, "y")
@@ -98,11 +98,11 @@ TARGETS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("target", "told"), TARGETS.values(), ids=TARGETS)
-def test_a_target_that_cannot_be_predicted_is_told_with_its_cell_and_the_way_out(target, told):
+@pytest.mark.parametrize(("target", "message"), TARGETS.values(), ids=TARGETS)
+def test_a_target_that_cannot_be_predicted_is_told_with_its_cell_and_the_way_out(target, message):
     with pytest.raises(InputError) as error:
         Task.from_table(pd.DataFrame({"x": AGES, "y": target}), "y")
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_target_of_numbers_is_told_to_be_standardised():

@@ -50,7 +50,7 @@ def test_every_kind_of_column_is_encoded_as_by_hand(file):
     again = pd.read_csv(file)
     x = torch.from_numpy(task.encode(again.drop(columns="income")))
     y = torch.from_numpy((again["income"] == "low").to_numpy().astype(np.int64))
-    order = [(x == own).all(1).nonzero()[0].item() for own in task.train.x]
+    order = [(x == row).all(1).nonzero()[0].item() for row in task.train.x]
     assert torch.equal(y[order], task.train.y)
     train = again.iloc[order]
     filled = again["age"].fillna(train["age"].median())
@@ -65,8 +65,8 @@ def test_every_kind_of_column_is_encoded_as_by_hand(file):
         dates.dt.day_of_week,
     ]
     for column, values in enumerate(scaled):
-        own = values.iloc[order]
-        expected = (values - own.mean()) / own.std(ddof=0)
+        training = values.iloc[order]
+        expected = (values - training.mean()) / training.std(ddof=0)
         np.testing.assert_allclose(x[:, column], expected, rtol=1e-5, atol=1e-5)
     assert (x[:, 7] == 0).all(), "the hour is the same everywhere"
     assert torch.equal(x[:, 8].bool(), torch.tensor(again["age"].isna().tolist()))

@@ -87,13 +87,13 @@ def test_metrics_of_positions_are_those_of_scikit_learn_over_positions_that_coun
     assert set(ours) == set(METRICS[made.criterion])
     for lane, logits in enumerate(outputs):
         last = logits if made.criterion != "segmentation" else logits.movedim(1, -1)
-        truth, found = y[y >= 0], last.argmax(-1)[y >= 0]
+        truth, predicted = y[y >= 0], last.argmax(-1)[y >= 0]
         loss = F.cross_entropy(last.double().flatten(0, -2), y.flatten()).item()
-        expected = {"accuracy": (truth == found).double().mean().item(), "loss": loss, "log_loss": loss}
+        expected = {"accuracy": (truth == predicted).double().mean().item(), "loss": loss, "log_loss": loss}
         also = {
-            "token_classification": {"f1": sklearn.metrics.f1_score(truth, found, average="macro")},
+            "token_classification": {"f1": sklearn.metrics.f1_score(truth, predicted, average="macro")},
             "language_modelling": {"perplexity": np.exp(loss)},
-            "segmentation": {"mean_iou": sklearn.metrics.jaccard_score(truth, found, average="macro")},
+            "segmentation": {"mean_iou": sklearn.metrics.jaccard_score(truth, predicted, average="macro")},
         }
         assert {name: value[lane].item() for name, value in ours.items()} == pytest.approx(
             expected | also[made.criterion]
@@ -118,8 +118,8 @@ def test_outputs_that_are_not_finite_have_no_metric(made):
     y = made.validation.y
     outputs = torch.randn(K, len(y), *made.output_form.shape, generator=G)
     outputs[1].flatten()[3] = torch.nan
-    found = made.evaluation.metrics(made.evaluation.collect(outputs, y), y)
-    assert all(value.isnan().tolist() == [False, True, False] for value in found.values())
+    metrics = made.evaluation.metrics(made.evaluation.collect(outputs, y), y)
+    assert all(value.isnan().tolist() == [False, True, False] for value in metrics.values())
 
 
 def test_prior_and_chance_are_of_the_frequencies():

@@ -36,10 +36,10 @@ def test_what_is_told_is_what_loading_imports(tmp_path):
     names = ("digits", "wine", table)
     done = subprocess.run([sys.executable, "-c", LOADED, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = {name: line.split() for name, line in zip(names, done.stdout.splitlines(), strict=True)}
+    imported = {name: line.split() for name, line in zip(names, done.stdout.splitlines(), strict=True)}
     for name in ("digits", "wine"):
-        assert found[name] == list(of_task(name))
-    assert set(of_task(table)) == set(found[table]) - {"sklearn.datasets"}
+        assert imported[name] == list(of_task(name))
+    assert set(of_task(table)) == set(imported[table]) - {"sklearn.datasets"}
 
 
 def test_what_is_to_be_fetched_needs_scikit_learn(monkeypatch):

@@ -154,11 +154,11 @@ def test_of_a_loader_the_data_set_is_used_and_the_rest_is_told():
     weighted = Task(model, DataLoader(data, 16, sampler=WeightedRandomSampler([1.0] * N, N)))
     assert "not used: sampler WeightedRandomSampler" in weighted.notes[0]
     assert Task(model, DataLoader(Stream(), 16)).data_sha256 == Task(model, (X, Y)).data_sha256
-    own = DataLoader(data, 16, collate_fn=padded)
+    loader = DataLoader(data, 16, collate_fn=padded)
     with pytest.raises(
         InputError, match="train is a DataLoader with a collate function of its own, 'padded'; give"
     ):
-        Task(model, own)
+        Task(model, loader)
 
 
 def padded(items):
@@ -276,9 +276,9 @@ def test_a_frame_is_a_task_and_new_rows_can_be_encoded():
     new = made.encode(FRAME.drop(columns="income"))
     rows = [int((torch.from_numpy(new) == x).all(1).nonzero()[0]) for x in made.train.x]
     assert (torch.from_numpy(np.array(FRAME["income"] == "low"))[rows] == made.train.y).all()
-    own = Task.from_table(FRAME, "age", model=lambda inputs, outputs: nn.Linear(inputs, outputs), epochs=3)
-    assert (own.criterion, own.epochs, own.outputs) == ("regression", 3, 1)
-    assert check(own) == ()
+    task = Task.from_table(FRAME, "age", model=lambda inputs, outputs: nn.Linear(inputs, outputs), epochs=3)
+    assert (task.criterion, task.epochs, task.outputs) == ("regression", 3, 1)
+    assert check(task) == ()
     with pytest.raises(InputError, match="unknown column of the table 'incom'; did you mean 'income'"):
         Task.from_table(FRAME, "incom")
     with pytest.raises(InputError, match="the table has several columns 'income'; rename all but one"):
