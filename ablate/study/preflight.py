@@ -131,7 +131,8 @@ def no_rate(document: Mapping[str, Any]) -> InputError:
     failed = [step for step in document.get("steps", ()) if step["verdict"] == "fail"]
     if not failed:
         return InputError(
-            "the baseline's lr is left to lr-find", hint="run the stage lr-find (`ablate lr-find`) first, or give a number"
+            "the baseline's lr is left to lr-find",
+            hint="run the stage lr-find (`ablate lr-find`) first, or give a number",
         )
     return InputError(
         f"lr-find found no learning rate: step {failed[-1]['step']} ({failed[-1]['name']}) failed",
