@@ -65,6 +65,11 @@ def user_file(name: str | Path | None) -> Path | None:
     return None if any(file.is_relative_to(folder) for folder in LIBRARIES) else file
 
 
+def is_users(root: Any) -> bool:
+    """Whether a function or class stands in a file of the user."""
+    return _file(root) is not None
+
+
 def _plain(root: Any) -> Any:
     """The function of a partial one; the class of an object that is called."""
     while isinstance(root, partial):
@@ -134,6 +139,12 @@ def _defined(node: ast.AST) -> Iterator[str]:
         yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
+    elif isinstance(node, ast.Expr) and isinstance(
+        node.value, ast.Call
+    ):  # CFG.update(width=64), setattr(CFG, "width", 64)
+        call = node.value
+        changed = [call.func.value] if isinstance(call.func, ast.Attribute) else call.args[:1]
+        yield from (one.id for part in changed for one in ast.walk(part) if isinstance(one, ast.Name))
     elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
         yield from (one.id for one in ast.walk(node.value) if isinstance(one, ast.Name))
 

@@ -1,11 +1,22 @@
 """What counts as another model: its structure and the code that training reaches, not comments or what stands beside it."""
 
+import functools
+import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import torchmetrics
+from torch import nn
 
-from ablate.tasks.definition import definition
+import ablate
+from ablate.tasks.describe import describe
+from ablate.tasks.held_values import HeldValues
 from ablate.tasks.load import load
 
 FILE = '''"""A task."""
@@ -48,7 +59,7 @@ CHANGES = {
 
 def defined(file: Path) -> dict[str, str]:
     task = load(f"{file}:task")
-    return definition(task, task.model())
+    return describe(task)["definition"]
 
 
 @pytest.mark.parametrize(("before", "after", "differ"), CHANGES.values(), ids=CHANGES)
@@ -143,3 +154,135 @@ def test_a_module_that_python_cannot_read_is_compared_as_it_stands(tmp_path, mon
     assert defined(file) == one
     broken.write_text("def g(:\n")
     assert defined(file)["code"] != one["code"]
+
+
+HOLDS = '''"""A task whose code reads its numbers from a file."""
+import argparse
+import functools
+import itertools
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+import ablate
+
+GIVEN = json.loads((Path(__file__).parent / "given.json").read_text())
+BY_CALL = {}
+BY_CALL.update(factor=GIVEN["call"])
+OPTIONS = argparse.Namespace(power=GIVEN["namespace"])
+CREATED = itertools.count()
+WEIGHTS = torch.tensor(GIVEN["tensor"])
+TABLE = np.array(GIVEN["array"])
+
+class Settings:
+    scale = GIVEN["class"]
+
+class Scaled(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.scale, self._hidden, self.made = scale, GIVEN["hidden"], time.time_ns()
+        self.register_buffer("never_equal", torch.rand(3), persistent=False)
+
+    def forward(self, x):
+        return x * self.scale * Settings.scale
+
+class Weighing:
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, outputs, y):
+        return self.share * nn.functional.cross_entropy(outputs, y, WEIGHTS) * OPTIONS.power
+
+def build(width, act):
+    next(CREATED)
+    return nn.Sequential(nn.Linear(4, width), act(), Scaled(GIVEN["attribute"]), nn.Linear(width, 2), nn.Softplus(GIVEN["layer"]))
+
+def maker(temperature, weights):
+    @torch.no_grad()
+    def sharp(outputs, y, default=GIVEN["default"]):
+        return float((outputs / temperature).softmax(-1).max()) + default + float(TABLE.sum()) + BY_CALL["factor"] + float(weights[0])
+    return sharp
+
+x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+task = ablate.Task(
+    model=functools.partial(build, 8, act=getattr(nn, GIVEN["partial"])),
+    train=(x, (x[:, 0] > 0).long()),
+    loss=Weighing(GIVEN["instance"]),
+    metrics={"sharp": (maker(GIVEN["closure"], torch.tensor([GIVEN["weight"]])), "maximize")},
+    epochs=2,
+)
+'''
+GIVEN = {"call": 1, "namespace": 1.0, "tensor": [1.0, 1.0], "array": [1, 2], "class": 1.0, "attribute": 1.0, "hidden": 1, "layer": 1.0,
+         "default": 0.0, "partial": "ReLU", "instance": 1.0, "closure": 1.0, "weight": 0.5}  # fmt: skip
+OTHERS = {
+    **dict.fromkeys(GIVEN, 2.0),
+    "tensor": [1.0, 2.0],
+    "array": [1, 3],
+    "partial": "Tanh",
+    "weight": 0.75,
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_values_that_no_text_shows_count(tmp_path, name):
+    file = tmp_path / "holds_file.py"
+    file.write_text(HOLDS)
+    (tmp_path / "given.json").write_text(json.dumps(GIVEN))
+    one = defined(file)
+    (tmp_path / "given.json").write_text(json.dumps({**GIVEN, name: OTHERS[name]}))
+    assert defined(file) != one
+
+
+def test_what_is_held_is_the_same_in_every_process_and_at_every_time(tmp_path):
+    """Times, counters and random buffers do not count."""
+    file = tmp_path / "holds_file.py"
+    file.write_text(HOLDS)
+    (tmp_path / "given.json").write_text(json.dumps(GIVEN))
+    task = load(f"{file}:task")
+    one = describe(task)["definition"]
+    ablate.train(task, epochs=1)
+    assert describe(task)["definition"] == one
+    code = f"from ablate.tasks.load import load\nfrom ablate.tasks.describe import describe\nprint(describe(load({f'{file}:task'!r}))['definition'])"
+    for seed in ("1", "2"):
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert process.stdout.strip() == str(one)
+
+
+def test_values_of_any_kind_are_noted_without_an_error():
+    """Cycles, depth, empty cells, lazy, nested and sparse tensors, metrics in use, objects that refuse."""
+    loop: list[object] = []
+    loop.append(loop)
+    deep: list[object] = []
+    for _ in range(5_000):
+        deep = [deep]
+
+    class Slots:
+        __slots__ = ("a",)
+
+    def unfilled():
+        return later
+
+    metric = torchmetrics.classification.BinaryAccuracy()
+    values = [
+        loop, deep, unfilled, Slots(), os.environ, os, nn.LazyLinear(3), torch.ones(2, 2).to_sparse(), torch.ones(2, device="meta"),
+        torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+        torch.ones(0), torch.tensor(1 + 2j).conj(), torch.tensor(True), torch.ones(3, dtype=torch.bfloat16), np.array(["a", None]), np.float32(1),
+        {1: {2, 3}, (1, 2): frozenset("ab")}, re.compile("a"), iter("a"), functools.lru_cache(unfilled), nn.ReLU, int, len, metric, Exception("a"),
+    ]  # fmt: skip
+    once, again = HeldValues(), HeldValues()
+    once.add("values", values)
+    metric.update(torch.ones(3), torch.ones(3, dtype=torch.long))
+    again.add("values", values)
+    assert once.lines == again.lines
+    assert len(once.lines) > len(values)
+    later = 1
+    assert unfilled() == later
