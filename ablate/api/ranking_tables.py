@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate.ranking.estimands import ESTIMANDS
-from ablate.ranking.verdicts.racing import NONE
 from ablate.records.designs import EXPLORATORY, Estimand
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def tables_of(data: ReportData, width: int = WIDE) -> list[Table]:
     return [_narrow_table(data, name) for name in references(data)]
 
 
-SHORT = {NONE: "no effect"}
+SHORT = {"no measurable effect": "no effect"}
 """Verdicts as a narrow table prints them, on one line; its title explains them."""
 
 
