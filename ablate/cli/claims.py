@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.options import Json, MachineOptions, Quiet, StudyOptions, grouped, options_of
+from ablate.cli.options import Json, MachineOptions, Quiet, StudyOptions, grouped, on_this_machine, options_of
 from ablate.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ def claims(
             "--thorough", help="Tune each recipe as the ranking tunes its reference, not with 11 runs."
         ),
     ] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the table as CSV.", callback=on_this_machine)
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the table as Markdown.", callback=on_this_machine)
+    ] = None,
     *,
     machine: MachineOptions,
     quiet: Quiet = False,

@@ -34,7 +34,7 @@ from ablate.cli import (
 from ablate.cli.output import only_the_answer
 from ablate.cli.signals import INTERRUPTED, KEPT
 from ablate.records.errors import AblateError
-from ablate.records.secrets import mask_secrets
+from ablate.records.secrets import without_secrets_of
 
 UsageError: Any = typer.BadParameter.__base__
 """Typer's exception for wrong arguments; its module differs between versions of Typer."""
@@ -110,7 +110,7 @@ def unexpected(error: BaseException, words: Sequence[str]) -> str:
         if written
         else "no folder for temporary files can be written: use --debug"
     )
-    return f"{whose}: {mask_secrets(str(job_error))}; {where}"
+    return f"{whose}: {job_error}; {where}"
 
 
 def _written(text: str) -> str:
@@ -130,9 +130,9 @@ def _written(text: str) -> str:
     return path
 
 
-def _print_traceback(error: BaseException) -> None:
+def _print_traceback(error: BaseException, words: Sequence[str]) -> None:
     """The traceback on standard error, without passwords."""
-    typer.echo(mask_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
+    typer.echo(without_secrets_of("".join(traceback.format_exception(error)), words), err=True, nl=False)
 
 
 def _is_own(error: BaseException) -> bool:
@@ -143,10 +143,15 @@ def _is_own(error: BaseException) -> bool:
 
 
 def run(words: Sequence[str]) -> tuple[int, str]:
-    """Run a command. Returns its exit code (0 done, 1 failed, 2 bad input) and a line for standard error, "" for none.
+    """Run a command. Returns its exit code (0 done, 1 failed, 2 bad input) and a line for standard error without secrets, "" for none.
 
     With --debug, the traceback is printed instead of the line.
     """
+    code, line = _run(words)
+    return code, without_secrets_of(line, words)
+
+
+def _run(words: Sequence[str]) -> tuple[int, str]:
     debug = "--debug" in words
     try:
         with only_the_answer() if "--json" in words else nullcontext():
@@ -161,7 +166,7 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         return error.exit_code, f"{message}; see: {where} --help"
     except AblateError as error:
         if debug:
-            _print_traceback(error)
+            _print_traceback(error, words)
         return error.exit_code, "" if debug else str(error)
     except (
         Exception,
@@ -170,5 +175,5 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         if isinstance(error, SystemExit) and _is_own(error):
             raise  # Typer's, of a shell's completion
         if debug:
-            _print_traceback(error)
+            _print_traceback(error, words)
         return 1, "" if debug else unexpected(error, words)

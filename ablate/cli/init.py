@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ablate.cli.new import write_new
-from ablate.cli.options import Json
+from ablate.cli.options import Json, NewFiles
 from ablate.cli.output import print_json
 
 OWN = "own"
@@ -26,7 +26,7 @@ def init(
     ] = "classification",
     epochs: Annotated[int, typer.Option(help="Of every run.", min=1, max=1_000_000)] = 20,
     trials: Annotated[int, typer.Option(help="Of the search.", min=1, max=1_000_000)] = 100,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new files.")] = Path(),
+    out: NewFiles = Path(),
     json: Json = False,
 ) -> None:
     """Write a commented study file, NAME.toml, and NAME_task.py for a model of your own; both run unchanged.

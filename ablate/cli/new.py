@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli.options import Json
+from ablate.cli.options import Json, NewFiles
 from ablate.cli.output import print_json
 
 KINDS = ("trick",)
@@ -17,7 +17,7 @@ KINDS = ("trick",)
 def new(
     kind: Annotated[str, typer.Argument(metavar="trick", help="What to create: trick.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, lower case: my_trick.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new files.")] = Path(),
+    out: NewFiles = Path(),
     json: Json = False,
 ) -> None:
     """Write a working trick with its test; change it, and use it with --tricks.

@@ -8,6 +8,7 @@ A group of options is a frozen dataclass. A command has it as one parameter, and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -18,10 +19,21 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from ablate.cli.table_target import Target, with_target
+from ablate.records.errors import InputError
 
 if TYPE_CHECKING:
     from ablate.api.settings import Overrides
     from ablate.study.request import Options
+
+
+def on_this_machine(path: Path | None) -> Path | None:
+    """The callback of options that name a place to write to. Raises InputError for an address, which would become folders with its password."""
+    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.:-]+:/", str(path)):
+        raise InputError(
+            f"{path} is an address, and files are written to this machine alone", hint="give a folder"
+        )
+    return path
+
 
 Given = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
@@ -53,8 +65,9 @@ Memory = Annotated[
     float, typer.Option(help="GiB that training may use in total (0: most of the free memory).", min=0)
 ]
 Profile = Annotated[bool, typer.Option("--profile", help="Show at the end how the time was spent.")]
-Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of reports.")]
+Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.", callback=on_this_machine)]
+NewFiles = Annotated[Path, typer.Option("--out", help="Folder of the new files.", callback=on_this_machine)]
+Out = Annotated[Path, typer.Option("--out", help="Folder of reports.", callback=on_this_machine)]
 Name = Annotated[
     str, typer.Option(help="Name of the ledger and the report (default: the study's or the task's).")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ablate.cli.options import Json
+from ablate.cli.options import Json, on_this_machine
 from ablate.cli.output import print_json
 
 
@@ -21,7 +21,10 @@ def tricks(
             "--tricks", "--file", help="A trick of your own: a file, a folder, or torch.optim.NAME."
         ),
     ] = None,
-    pages: Annotated[Path | None, typer.Option(help="Write a page for each trick into this folder.")] = None,
+    pages: Annotated[
+        Path | None,
+        typer.Option(help="Write a page for each trick into this folder.", callback=on_this_machine),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the tricks, or show one: what, formula, parameters, when not to use it, claims, sources.

@@ -26,14 +26,16 @@ _SHORT = 4
 def shown_address(address: str) -> str:
     """`address` without user, password, fragment and the values of query parameters other than HARMLESS.
 
-    The user part ends at the last `@`, because passwords are typed unescaped. A plain path is shown unchanged, except for
+    The user part ends at the last `@`, because passwords are typed unescaped; if a query may have begun before it, only the scheme is shown. A plain path is shown unchanged, except for
     what precedes an `@` after a colon, and for the values of assignments to secrets (`password=…`).
     """
     url = _URL.fullmatch(address)
     if url is None:
         before, at, after = address.rpartition("@")
         return _ASSIGNMENT.sub(rf"\g<key>{MASK}", f"{MASK}@{after}" if at and ":" in before else address)
-    _, at, location = url["rest"].rpartition("@")
+    user, at, location = url["rest"].rpartition("@")
+    if {"?", "#"} & set(user):  # of a password typed unescaped, or of a query whose value has the "@"
+        return url["scheme"] + MASK
     location, fragment, _ = location.partition("#")
     location, question, query = location.partition("?")
     location = _ASSIGNMENT.sub(rf"\g<key>{MASK}", location)
@@ -74,15 +76,16 @@ def _secrets(address: str) -> set[str]:
         name, colon, password = user.partition(":")
         secrets |= {user, *re.split("[@:/]", password)} if colon else {name}
         secrets.add(password)
-    if url:
-        query = host.partition("#")[0].partition("?")[2]
+    for rest in (host, location) if url else ():
+        query = rest.partition("#")[0].partition("?")[2]
         for part in filter(None, re.split("[&;]", query)):
             if _shown_parameter(part) != part:
                 key, equals, value = part.partition("=")
-                secrets.add(value if equals else key)
+                secrets |= {value if equals else key, *re.split("[@:/]", value)}
                 nested = unquote_plus(value).split(";")  # a connection string of its own
                 secrets |= {inner.partition("=")[2] for inner in nested if "=" in inner}
-        secrets.add(host.partition("#")[2])
+        fragment = rest.partition("#")[2]
+        secrets |= {fragment, *re.split("[@:/]", fragment)}
     return secrets - {"", MASK}
 
 

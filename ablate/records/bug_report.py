@@ -8,8 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ablate import __version__
-from ablate.records.addresses import without_secrets
-from ablate.records.secrets import mask_secrets, masked_command
+from ablate.records.secrets import mask_secrets, masked_command, without_secrets_of
 
 PACKAGES = ("torch", "numpy", "optuna", "pandas", "scipy", "typer")
 MOST = 100_000
@@ -20,11 +19,7 @@ def bug_report(trace: str, words: Sequence[str]) -> str:
     """The report as text. `words`: of the command line; study files among them (`*.toml`) are quoted."""
     files = [f"study file {word}:\n{_text(Path(word))}" for word in words if word.endswith(".toml")]
     text = "\n\n".join([_versions(), f"command: {masked_command(words)}", *files, trace])
-    for word in words:
-        for address in {word, word.partition("=")[2]}:
-            if "://" in address:
-                text = without_secrets(text, address)
-    return mask_secrets(text)
+    return without_secrets_of(text, words)
 
 
 def study_bug_report(trace: str, command: str, study: str) -> str:

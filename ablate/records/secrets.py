@@ -6,7 +6,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
-MASK = "***"
+from ablate.records.addresses import MASK, without_secrets
+
 _SECRET = (
     r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|authorization|auth|signature|sig"
     r"|(?:api|access|private|account|secret|shared|session)[_-]?(?:access[_-]?)?(?:key|token|secret)(?:[_-]?id)?|key"
@@ -31,6 +32,15 @@ def mask_secrets(text: str) -> str:
     for pattern in (_QUERY, _FLAG, _OPTION):
         text = pattern.sub(lambda m: m["key"] + MASK, text)
     return text
+
+
+def without_secrets_of(text: str, words: Sequence[str]) -> str:
+    """`text` without secrets of any kind, nor those of the addresses among `words` of a command line, however they are spelled in it."""
+    for word in words:
+        for address in (word, word.partition("=")[2]):
+            if "@" in address or "://" in address:
+                text = without_secrets(text, address)
+    return mask_secrets(text)
 
 
 def masked_command(words: Sequence[str]) -> str:
