@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -108,14 +107,9 @@ def _one_class(task: Task, label: int) -> InputError:
     return InputError(f"train y holds one class only, {name}", hint="give examples of at least two classes")
 
 
-def _users_file(task: Task) -> Path | None:
-    file = task.source.rpartition(":")[0]
-    return Path(file) if task.source_sha256 and file else None
-
-
 def _fresh_model(task: Task) -> nn.Module:
     hint = "give a function without arguments: model=lambda: MyNet(…)" if isinstance(task.model, type) else ""
-    with UserCode("making the model", _users_file(task), hint) as running:
+    with UserCode("making the model", hint=hint) as running:
         try:
             model, other = task.model(), task.model()
         except TypeError as error:
@@ -169,7 +163,7 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
     if task.kind == "image" and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
         hint += "; images are [N, C, H, W]: x.permute(0, 3, 1, 2)"
     with (
-        UserCode("the model's forward pass", _users_file(task), hint),
+        UserCode("the model's forward pass", hint=hint),
         first_convolution_input(model) as seen,
     ):
         output = model.train()(x)

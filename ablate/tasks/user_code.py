@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.records.errors import InputError
+from ablate.tasks.syntax import user_file
 
 FAILED = object()
 """Returned instead of the result if the user's code failed."""
@@ -30,7 +31,7 @@ class UserCode:
     """Context in which the user's code runs: any exception becomes an InputError.
 
     doing: the action, for the message ("the model's forward pass"). file: the user's file, whose innermost line on
-    the way to the error is named; without one, the location of the error itself. An InputError is passed on with
+    the way to the error is named; without one, the innermost line of any file of the user. An InputError is passed on with
     its location. Ctrl-C is not caught; `sys.exit` counts as an error, since a task file must not end the program.
     The original exception is kept as the cause, for `--debug`.
     """
@@ -59,12 +60,14 @@ class UserCode:
 
 def _place(error: BaseException, trace: TracebackType | None, file: Path | None) -> str:
     """`my_task.py:7`, or "" if the error does not come from a user's file."""
-    if file is None:
-        return ""
-    if isinstance(error, SyntaxError) and error.filename == str(file):
+    if isinstance(error, SyntaxError) and file is not None and error.filename == str(file):
         return f"{file}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(trace) if frame.filename == str(file)]
-    return f"{file}:{lines[-1]}" if lines else ""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if (user_file(frame.filename) if file is None else frame.filename == str(file))
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def seed_generators(seed: int) -> None:
