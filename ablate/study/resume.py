@@ -81,10 +81,8 @@ def session_of(
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
     with Ledger.open(path, write=True, waiting=progress.say) as ledger:
-        if ledger.foreign:
-            progress.say(
-                f"{path} also has tables of another program, which are left alone: {', '.join(ledger.foreign)}"
-            )
+        if line := Ledger.foreign_tables(path):
+            progress.say(line)
         note_facts(ledger, opened, task, device, options, progress)
         ledger.put("kernel", choice.to_json())
         if options.resume_from:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos import count, damage, load, parsers, promise, signals
+from bench.chaos import count, damage, load, parsers, pauses, promise, signals
 from bench.chaos.__main__ import line_of, reasons
 from bench.chaos.moments import SENT
 from bench.chaos.promise import Check, Tally
@@ -27,6 +27,13 @@ def test_a_fraction_of_the_checks(check: Check, count: int, least: int, tmp_path
     check(tmp_path, count, 1, tally)
     assert tally.failed == []
     assert tally.count >= least
+
+
+def test_five_stopped_workers_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pauses, "LONGEST", 2.0)
+    tally = Tally()
+    pauses.check(tmp_path, 5, 1, tally)
+    assert (tally.count, tally.failed) == (5, [])
 
 
 def test_a_promise_that_is_out_of_time_makes_no_further_check(tmp_path: Path):

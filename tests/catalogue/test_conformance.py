@@ -106,10 +106,14 @@ def test_a_training_killed_at_five_steps_is_the_training(name: str):
 def test_a_training_killed_at_five_steps_is_the_training_in_every_task_by_every_kernel(
     name: str, mixed: bool
 ):
-    checks = suite()
+    checks, resumed = suite(), 0
     for context in with_kernels(checks, name):
         if runs := resumed_runs(checks, context, name, mixed=mixed):
             check_resume_of(context, runs, f"{name} in {context.task.name}, {context.kernel}")
+            resumed += 1
+    if not resumed:
+        assert mixed, "no run was resumed"
+        pytest.skip(f"{name} is trained in no task in mixed precision")
 
 
 def test_a_trick_of_ones_own_passes_by_its_path(tmp_path: Path):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import jsonschema
@@ -129,6 +132,17 @@ def test_the_answer_of_a_study(capsys, here):
     quiet = ablate(capsys, *ANSWERS["study"], "--quiet")
     assert [line for line in quiet.err.splitlines() if "hello" not in line] == []
     assert quiet.out.replace("hello from the task file\n", "") in said.out
+
+
+def test_a_report_names_tables_of_another_program(capsys, here):
+    if not (here / "studies" / "small.db").exists():
+        assert ablate(capsys, *ANSWERS["study"]).code == 0
+    shutil.copy(here / "studies" / "small.db", here / "studies" / "shown.db")
+    with closing(sqlite3.connect(here / "studies" / "shown.db")) as connection:
+        connection.execute("CREATE TABLE trials (x)")
+    said = ablate(capsys, "report", "shown")
+    assert "studies/shown.db also has tables of another program, which are left alone: trials" in said.err
+    assert said.code == 0
 
 
 def test_a_gate_that_fails_is_told_and_exits_1(capsys, tmp_path, monkeypatch):

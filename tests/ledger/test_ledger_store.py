@@ -286,10 +286,13 @@ def test_tables_of_another_program_are_tolerated_and_named(tmp_path: Path):
         assert ledger.finished() == {sample(1).identity}
         ledger.record([sample(2)])
     with Ledger.open(path, write=True) as ledger:
-        assert ledger.foreign == ("studies",)
+        assert "left alone: studies" in Ledger.foreign_tables(path)
         assert ledger.entries() == [sample(1), sample(2)]
         ledger.record([sample(3)])
     assert len(sqlite3.connect(path).execute("SELECT * FROM studies").fetchall()) == 1
+    clean = tmp_path / "clean.db"
+    Ledger.open(clean, write=True).close()
+    assert Ledger.foreign_tables(clean) == ""
 
 
 def test_the_facts_alone_are_read_without_a_look_at_the_runs(tmp_path: Path):
