@@ -57,7 +57,8 @@ def least_squares(columns: Matrix, outcomes: Matrix, *, robust: bool = False) ->
     for pattern, numbers in patterns.items():
         rows, present = np.array(numbers), np.frombuffer(pattern, dtype=bool)
         if present.any():
-            _fit_pattern(fit, columns[present], outcomes[np.ix_(rows, present)], rows, present, robust)
+            fitted = columns if present.all() else columns[present]  # of a large table no copy is made
+            _fit_pattern(fit, fitted, outcomes[np.ix_(rows, present)], rows, present, robust)
     return fit
 
 
