@@ -36,7 +36,7 @@ PROMISES = (
         "tests/cli/test_cli_bad_input.py", "tests/cli/test_cli_wrong_tasks.py", "tests/cli/test_cli_stumbles.py",
         "tests/records/test_records_study.py", "tests/ranking/test_csv_reader.py", "tests/ranking/test_table_states.py",
         "tests/cli/test_cli_rank_table.py", "tests/cli/test_cli_rank_optuna.py", "tests/tasks/test_task_load.py")),
-    Promise("S1f", "any file is answered by every parser", 20_000, parsers.check),
+    Promise("S1f", "any file is answered by every parser", 25_000, parsers.check),
     Promise("S2", "stored files never run code", 1, tests("tests/lanes/test_weights.py", "tests/test_directions.py")),
     Promise("S3", "hostile strings run nothing in the report", 1,
             tests("tests/report/test_report_hostile.py", "tests/report/test_report_browser.py", "-m", "not bench")),

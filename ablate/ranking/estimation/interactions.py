@@ -81,7 +81,7 @@ def _products(
     of the design: where there are many runs, the inner products are those of an even sample of them.
     """
     u, singular, _ = np.linalg.svd(base, full_matrices=False)
-    basis = u[:, singular > singular[0] * max(base.shape) * np.finfo(float).eps]
+    basis = u[:, : int((singular > singular[0] * max(base.shape) * np.finfo(float).eps).sum())]
     first, second = np.array(pairs).T
     norm, against = np.zeros(len(pairs)), np.zeros(len(pairs))
     explained = np.zeros((basis.shape[1], len(pairs)))

@@ -72,8 +72,8 @@ def _fit_pattern(
 ) -> None:
     """Fill in the rows of `fit` that share one pattern of missing outcomes."""
     u, singular, vt = np.linalg.svd(columns, full_matrices=False)
-    keep = singular > singular[0] * max(columns.shape) * np.finfo(float).eps * 8
-    u, singular, vt = u[:, keep], singular[keep], vt[keep]
+    rank = int((singular > singular[0] * max(columns.shape) * np.finfo(float).eps * 8).sum())
+    u, singular, vt = u[:, :rank], singular[:rank], vt[:rank]
     inverse = (vt.T / singular) @ u.T
     # A coefficient is determined by the data when its unit vector lies in the row space of the columns.
     estimable = np.abs(np.diagonal(vt.T @ vt) - 1) < 1e-8
@@ -82,7 +82,7 @@ def _fit_pattern(
     # What is left of an exact fit is rounding, not noise.
     rounding = np.finfo(float).eps * 64 * np.abs(outcomes).max(axis=1, keepdims=True)
     residuals = np.where(np.abs(residuals) <= rounding, 0.0, residuals)
-    df = len(columns) - int(keep.sum())
+    df = len(columns) - rank
     leverage = np.square(u).sum(axis=1)
     fit.df[rows] = df
     fit.coefficients[rows] = np.where(estimable, coefficients, np.nan)

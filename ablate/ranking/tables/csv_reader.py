@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is longer than the header
             frame = pd.read_csv(
-                StringIO(text), sep=separator, decimal="," if comma else ".", keep_default_na=False,
+                BytesIO(text.encode()), sep=separator, decimal="," if comma else ".", keep_default_na=False,
                 na_values=_BLANK_CELLS, skip_blank_lines=False, skipinitialspace=True, index_col=False,
                 low_memory=False,
             )  # fmt: skip
@@ -69,7 +69,10 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def check_row_lengths(text: str, separator: str, columns: int) -> None:
     """Raise InputError for a row with fewer fields than the header: a line that was cut off, not a failed run."""
-    rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=True)
+    lines = TextIOWrapper(
+        BytesIO(text.encode()), encoding="utf-8", newline=""
+    )  # StringIO: 4 bytes a character
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
         for row in rows:
             if len(row) < columns and any(cell.strip() for cell in row):
