@@ -19,6 +19,7 @@ from ablate.report.collect import _describe, gather
 from ablate.report.continue_commands import again, command_for_all, command_for_tricks
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
+from ablate.report.ladder import step_labels
 from ablate.report.numbers import Units
 from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
@@ -245,8 +246,32 @@ def test_tuning_curves_are_means_by_rate_in_the_units_and_direction_of_the_metri
 
 def test_the_waterfall_tells_every_step():
     drawn = waterfall(fact()["ladder"], Units.of("validation/accuracy"), higher=True)
-    assert "batch_norm added: +2.00" in drawn.alt
+    assert "+ batch_norm: +2.00" in drawn.alt
     assert waterfall({**fact()["ladder"], "steps": []}, Units.of("validation/accuracy"), higher=True) is None
+
+
+def test_a_step_says_what_it_changes():
+    adamw, nadam = {"adamw": {"lr": 0.01}}, {"torch_nadam": {"lr": 0.01}}
+    recipes = [
+        {**adamw, "dropout": {}, "ema": {"decay": 0.99}},
+        {**nadam, "dropout": {}, "ema": {"decay": 0.99}},
+        {**nadam, "dropout": {}, "ema": {"decay": 0.999}},
+        {**nadam, "ema": {"decay": 0.999}},
+        {**nadam, "ema": {"decay": 0.999}, "mixup": {}},
+    ]
+    done = [("torch_nadam", "added"), ("ema", "other settings"), ("dropout", "taken out"), ("mixup", "added")]
+    step = fact()["ladder"]["steps"][0]
+    steps = [
+        {**step, "trick": trick, "change": change, "recipe": recipe}
+        for (trick, change), recipe in zip(done, recipes[1:], strict=True)
+    ]
+    ladder = {**fact()["ladder"], "baseline": recipes[0], "steps": steps, "levels": [0.9] * 5}
+    labels = ["adamw → torch_nadam", "ema: other settings", "− dropout", "+ mixup"]
+    without = [{key: value for key, value in step.items() if key != "recipe"} for step in steps]
+    assert step_labels({**ladder, "steps": without}) == ["+ torch_nadam", *labels[1:]]
+    assert step_labels(ladder) == labels
+    page = render(tuned_data(fact(ladder=ladder))).html
+    assert all(page.count(label) > 1 for label in labels), "in the waterfall and in the table"
 
 
 def test_the_page_has_forest_ladder_and_curves_and_no_missing_numbers():

@@ -12,6 +12,7 @@ from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
 from ablate.report.data import ReportData
+from ablate.report.ladder import step_labels
 from ablate.report.main_rows import recipe_rows
 from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
@@ -163,14 +164,14 @@ def _ladder(data: ReportData) -> ReportTable:
     ladder, units = (data.design or {})["ladder"], data.units
     rows = [
         (
-            step["trick"], step["change"], str(step["settings"] or ""), "" if step["rate"] is None else f"{step['rate']:g}",
+            label, str(step["settings"] or ""), "" if step["rate"] is None else f"{step['rate']:g}",
             units.effect(step["effect"]), units.interval(step["low"], step["high"]), str(step["pairs"]),
         )
-        for step in ladder["steps"]
+        for step, label in zip(ladder["steps"], step_labels(ladder), strict=True)
     ]  # fmt: skip
     total = ladder["total"]
-    rows.append(("all steps", "", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
+    rows.append(("all steps", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
     return ReportTable(
-        (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
+        (("Step", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
         tuple(rows),
     )  # fmt: skip
