@@ -21,6 +21,7 @@ def show(study: Study) -> None:
     if ranking is not None and {"rank", "confirm"} & set(study.stages):
         for table in tables_of(study.data, console.width):
             console.print(table)
+    from ablate.report.ladder import steps_text
     from ablate.report.verdict import verdict
 
     if study.spent is not None:
@@ -33,6 +34,8 @@ def show(study: Study) -> None:
     console.print(message.headline, markup=False)
     if message.detail:
         console.print(message.detail, markup=False)
+    if steps := steps_text(study.data):
+        console.print(steps, markup=False)
     if message.command:
         console.print(f"  {message.command}", markup=False, soft_wrap=True)
 

@@ -12,6 +12,7 @@ from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
+from ablate.report.ladder import gain_text, gains_text
 from ablate.report.numbers import Units, missing, plural, setting, significant
 
 
@@ -89,12 +90,12 @@ def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]
 def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document | None) -> Action:
     design = data.design or {}
     if gain:
-        detail = f"On fresh seeds it beats the baseline by {_gain(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
+        detail = f"On fresh seeds it beats the baseline by {gain_text(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
         detail += _over_found(data, "It beats the recipe that the search found, too")
     else:
         ladder = (design.get("recommended") or {}).get("gain")
         detail = (
-            f"It beats the baseline by {_gain(ladder, data.units)} on fresh seeds, {data.metric}."
+            f"It beats the baseline by {gain_text(ladder, data.units)} on fresh seeds, {data.metric}."
             if ladder
             else ""
         )
@@ -119,11 +120,15 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
     reason = gain or recommended.get("gain")
     why = why or (
-        f"{_candidate(design)} is not shown to be better: {_gain(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
+        f"{_candidate(design)} is not shown to be better: {gain_text(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
         if reason
         else "No other recipe was shown to be better."
     )
-    why += _over_found(data, "The baseline beats the recipe that the search found") if gain is None else ""
+    why += (
+        _over_found(data, "The baseline beats the recipe that the search found")
+        if gain is None
+        else f" {gains_text(data)}".rstrip()
+    )
     rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
@@ -147,7 +152,7 @@ def _over_found(data: ReportData, better: str) -> str:
         return ""
     design = data.design or {}
     units, margin = data.units_of(str(confirm["metric"]), design["margin"]), float(design["margin"])
-    size = _gain(found, units)
+    size = gain_text(found, units)
     if found["low"] > 0:
         return f" {better}: {size}."
     if found["low"] > -margin:
@@ -196,13 +201,6 @@ def _train(data: ReportData, folder: Path | None) -> str:
     task = shlex.quote(str(data.study.get("task", data.name)))
     recipe = (folder or Path("reports", data.name)) / "recipe.toml"
     return f"ablate train {task} --recipe {shlex.quote(str(recipe))}"
-
-
-def _gain(gain: Document, units: Units) -> str:
-    return (
-        f"{units.effect(gain['effect'])}{units.difference} ({units.interval(gain['low'], gain['high'])}, "
-        f"{plural(int(gain.get('pairs') or gain.get('n') or 0), 'pair')})"
-    )
 
 
 def _size(row: Document, units: Units) -> str:

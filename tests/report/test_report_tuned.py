@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tomllib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from report_payloads import PAYLOADS
@@ -12,14 +13,16 @@ from rich.console import Console
 from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
 
 from ablate.api.ranking_tables import tables_of
+from ablate.api.terminal import show
 from ablate.catalogue.registry import registry
+from ablate.export.ablation_text import _paragraph
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
 from ablate.report.collect import _describe, gather
 from ablate.report.continue_commands import again, command_for_all, command_for_tricks
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
-from ablate.report.ladder import step_labels
+from ablate.report.ladder import step_labels, steps_text
 from ablate.report.numbers import Units
 from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
@@ -272,6 +275,44 @@ def test_a_step_says_what_it_changes():
     assert step_labels(ladder) == labels
     page = render(tuned_data(fact(ladder=ladder))).html
     assert all(page.count(label) > 1 for label in labels), "in the waterfall and in the table"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.015, 0.03, "agree within their intervals"),
+        (0.001, 0.003, "differ by more than their intervals allow"),
+    ],
+)
+def test_the_gains_of_ladder_and_confirmation_are_reconciled(low, high, words):
+    data = tuned_data(confirm=confirmed(low, high))
+    page = render(data).html
+    for text in (
+        page[page.index('id="confirmation"') :],
+        page[: page.index('id="confirmation"')],
+        steps_text(data),
+    ):
+        assert words in text
+        assert "in the ladder (validation/accuracy)" in text
+        assert "in the confirmation (test/accuracy)" in text
+    assert "in the ladder" not in render(tuned_data()).html, "there is one gain only"
+
+
+def test_a_gain_of_the_ladder_that_is_not_confirmed_is_told():
+    advice = action(tuned_data(confirm=confirmed(-0.001, 0.003)))
+    assert advice.headline.startswith("Keep your baseline")
+    assert "differ by more than their intervals allow" in advice.detail
+
+
+def test_terminal_and_paragraph_tell_the_steps(capsys):
+    text = steps_text(tuned_data())
+    assert (
+        text == "Steps from the baseline, in validation/accuracy (pp): + batch_norm (+2.00); + mixup (+1.00)."
+    )
+    assert text in _paragraph(tuned_data(), [])
+    show(SimpleNamespace(data=tuned_data(), stages=(), spent=None, page=None))  # type: ignore[arg-type]
+    assert text in " ".join(capsys.readouterr().out.split())
+    assert steps_text(tuned_data(fact(ladder=None))) == ""
 
 
 def test_the_page_has_forest_ladder_and_curves_and_no_missing_numbers():

@@ -12,7 +12,7 @@ from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
 from ablate.report.data import ReportData
-from ablate.report.ladder import step_labels
+from ablate.report.ladder import gains_text, step_labels
 from ablate.report.main_rows import recipe_rows
 from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
@@ -45,6 +45,7 @@ def ranking(data: ReportData) -> Content:
         "words": _words(data),
         "waterfall": plots.waterfall(ladder, data.units, higher=higher) if ladder else None,
         "ladder": _ladder(data) if ladder else None,
+        "gains": gains_text(data),
         "removed": _removed(data),
         "steps": _steps(design),
         "curves": curves,
