@@ -10,11 +10,11 @@ from ablate.records.designs import EXPLORATORY
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report import external
-from ablate.report.action import action, is_tuned_report
+from ablate.report.action import action, is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import count, duration, plural
-from ablate.report.slices import Slice, slices_of
+from ablate.report.slices import LR, Slice, slices_of
 from ablate.report.tuned_verdict import doubts, groups, own_parts, tiles
 
 ORDER = (
@@ -236,7 +236,16 @@ def search_slices(data: ReportData) -> list[Slice]:
     if not data.search or not data.search.get("space"):
         return []
     best = (data.search.get("best") or {}).get("recipe") or {}
-    return slices_of(data.stage("search"), data.search["space"], best, data.metric)
+    legal = {
+        f"{trick}.{parameter}": (ends[0], ends[1])
+        for trick, record in data.tricks.items()
+        for parameter, ends in (record.get("legal") or {}).items()
+        if not (
+            parameter == LR and is_tuned_report(data)
+        )  # a ranking by tuned arms tries rates beyond the search's
+    }
+    used = recommended_recipe(data) or best
+    return slices_of(data.stage("search"), data.search["space"], best, data.metric, legal, used)
 
 
 def _verb(kind: str, number: int) -> str:

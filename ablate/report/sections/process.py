@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pandas as pd
 
@@ -54,6 +56,7 @@ def search(data: ReportData) -> Content | None:
         "common": _common(data, trials),
         "parallel": _parallel(data, trials, panels),
         "edges": [panel.advice for panel in panels if panel.edge],
+        "wider": _with_wider_ranges(data),
         "slices": slices.slices(panels[:_FIRST_SLICES], data.metric, data.units, higher=data.higher_is_better)
         if panels
         else None,
@@ -67,6 +70,17 @@ def search(data: ReportData) -> Content | None:
         if len(panels) > _FIRST_SLICES
         else None,
     }
+
+
+def _with_wider_ranges(data: ReportData) -> tuple[str, str]:
+    """What to do before, if anything, and the command that runs the study with the wider ranges of its study file."""
+    if str(data.study.get("given", "")).endswith(".toml"):
+        return "", f"ablate study {data.asked}"
+    file = f"{data.name}.toml"
+    return (
+        f"Save the study file, at the end of this page, as {file} first.",
+        f"ablate study {shlex.quote(file)}",
+    )
 
 
 def _simpler(data: ReportData) -> str:
