@@ -8,6 +8,7 @@ from typing import Any
 from ablate.analysis.model_parts import surgery_facts
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import ADD_ONE, TOGGLE
+from ablate.records.study_rank import longest_seconds
 from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
@@ -68,8 +69,8 @@ def design(data: ReportData) -> Content:
         "facts": tables.facts(
             [
                 ("Design", document.get("note")),
-                ("Runs", ", ".join(f"{count(number)} {name}" for name, number in spent.items())),
-                ("Budget", _budget(data)),
+                ("Runs used", f"{count(sum(spent.values()))}: {', '.join(f'{count(number)} {name}' for name, number in spent.items())}" if spent else ""),
+                ("Upper limit", _limit(data)),
                 ("Margin", f"{margin_text(document, data.units)} ({document['margin_source']})"),
                 ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
                 ("Tuning of an arm", _tuning(tuning)),
@@ -117,16 +118,21 @@ def _tuning(budget: Mapping[str, int]) -> str:
     return f"{first}, then at most {plural(rounds, 'round')} of {budget['finalists'] * budget['repeats']} until it is settled"
 
 
-def _budget(data: ReportData) -> str:
-    """The budget that was asked for; if it was a time, what the other stages left for the ranking."""
-    design = data.design or {}
-    asked, whole = str(design["budget"].get("asked") or ""), str((design.get("fit") or {}).get("asked") or "")
-    if not asked or asked.endswith("runs"):
-        return f"{count(design['budget']['runs'])} runs" + (" (asked)" if asked else "")
-    left = (
-        duration(float(asked[:-1])) if asked.endswith("s") else asked
-    )  # a study divides its time into seconds
-    return f"{left} for the ranking" + (f", of {whole} for the study" if whole else "")
+def _limit(data: ReportData) -> str:
+    """What the ranking may use at most: runs, or a time; and where that comes from."""
+    budget, whole = (
+        (data.design or {})["budget"],
+        str(((data.design or {}).get("fit") or {}).get("asked") or ""),
+    )
+    asked = str(budget.get("asked") or "")
+    seconds = longest_seconds(asked, budget.get("seconds"))
+    if seconds is None:
+        return f"{count(budget['runs'])} runs, {'as asked' if asked else 'as the search is small'}; a tenth more to finish a look"
+    if asked:
+        return f"{duration(seconds)} for the ranking" + (
+            f", of {whole} for the study" if whole else ", as asked"
+        )
+    return f"{duration(seconds)}, until nine tricks in ten are decided; no budget was given"
 
 
 def _words(data: ReportData) -> str:
