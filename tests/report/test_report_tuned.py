@@ -242,9 +242,24 @@ def test_tuning_curves_are_means_by_rate_in_the_units_and_direction_of_the_metri
         {"rate": 1.0, "scores": [float("-inf")], "final": [], "chosen": False},
     ]
     assert points_of(tried, Units.of("validation/loss"), higher=False) == [
-        (0.01, 5.0, True),
-        (0.1, 1.0, False),
+        (0.01, 5.0, True, 1),
+        (0.1, 1.0, False, 1),
     ]
+
+
+def test_the_caption_of_the_tuning_says_what_a_point_is_and_how_one_was_chosen():
+    document = fact()
+    arm = "add-one: batch_norm"
+    first = document["tuning"][arm][0]
+    tuning = {**document["tuning"], arm: [{**first, "final": [0.91, 0.92]}, *document["tuning"][arm][1:]]}
+    captions = {
+        picture.name: picture.caption
+        for picture in render(tuned_data({**document, "tuning": tuning})).pictures
+    }
+    assert "mean of 1 to 3 runs" in captions["tuning-add-one"]
+    assert "mean of 1 run." in captions["tuning-toggle"]
+    for words in ("smallest expected loss", "is therefore an estimate", "part of every interval"):
+        assert words in captions["tuning-add-one"]
 
 
 def test_the_waterfall_tells_every_step():
