@@ -90,12 +90,14 @@ def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]
 def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document | None) -> Action:
     design = data.design or {}
     if gain:
-        detail = f"On fresh seeds it beats the baseline by {gain_text(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
-        detail += _over_found(data, "It beats the recipe that the search found, too")
+        metric = str((data.confirm or {}).get("metric", data.metric))
+        size = gain_text(gain, data.units_of(metric))
+        detail = f"On fresh seeds it {better_than(gain, design['margin'], 'the baseline', size)}, {metric}."
+        detail += _over_found(data, "It")
     else:
         ladder = (design.get("recommended") or {}).get("gain")
         detail = (
-            f"It beats the baseline by {gain_text(ladder, data.units)} on fresh seeds, {data.metric}."
+            f"It {better_than(ladder, design['margin'], 'the baseline', gain_text(ladder, data.units))} on fresh seeds, {data.metric}."
             if ladder
             else ""
         )
@@ -124,11 +126,7 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
         if reason
         else "No other recipe was shown to be better."
     )
-    why += (
-        _over_found(data, "The baseline beats the recipe that the search found")
-        if gain is None
-        else f" {gains_text(data)}".rstrip()
-    )
+    why += _over_found(data, "The baseline") if gain is None else f" {gains_text(data)}".rstrip()
     rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
@@ -145,19 +143,27 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
 
 
-def _over_found(data: ReportData, better: str) -> str:
-    """The recommended recipe against the one that the search found, on the same seeds: a sentence, `better` where it is better; "" where they are the same."""
+def better_than(gain: Document, margin: float | None, other: str, size: str) -> str:
+    """`beats OTHER by SIZE`, or that it is only a little better where the effect is within the margin."""
+    if margin is not None and gain["effect"] < margin:
+        return f"is a little better than {other}, within the margin: {size}"
+    return f"beats {other} by {size}"
+
+
+def _over_found(data: ReportData, which: str) -> str:
+    """What is recommended against the recipe that the search found, on the same seeds: a sentence whose subject is `which`; "" where they are the same."""
     confirm = data.confirm or {}
     if not (found := confirm.get("over_found")):
         return ""
     design = data.design or {}
     units, margin = data.units_of(str(confirm["metric"]), design["margin"]), float(design["margin"])
     size = gain_text(found, units)
+    other = "the recipe that the search found"
     if found["low"] > 0:
-        return f" {better}: {size}."
+        return f" {which} {better_than(found, margin, other, size)}."
     if found["low"] > -margin:
-        return f" Against the recipe that the search found: {size}, within {margin_text(design, units)}."
-    return f" Against the recipe that the search found: {size}; that one may be better by more than {margin_text(design, units)}."
+        return f" {which} is not worse than {other} by more than {margin_text(design, units)}: {size}."
+    return f" {which} is not shown to be as good as {other}: {size}; that one may be better by more than {margin_text(design, units)}."
 
 
 def _candidate(design: Document) -> str:

@@ -138,5 +138,7 @@ def _more(pairs: Sequence[int | None]) -> str:
         return ""
     number = needed[min(-(-len(pairs) // 2), len(needed)) - 1]
     decided = sum(other <= number for other in needed)
+    if len(pairs) == 1:
+        return f"; ≈ {plural(number, 'more pair')} would decide it"
     which = "them" if decided == len(pairs) else f"{decided} of them"
     return f"; ≈ {plural(number, 'more pair')} each would decide {which}"

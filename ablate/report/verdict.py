@@ -10,7 +10,7 @@ from ablate.records.designs import EXPLORATORY
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report import external
-from ablate.report.action import action, is_tuned_report, recommended_recipe
+from ablate.report.action import action, better_than, is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import count, duration, plural
@@ -140,12 +140,15 @@ def _confirmed(data: ReportData, gain: Document) -> tuple[str, str, str]:
         f"{100 * gain['level']:g} % interval {interval}; {plural(gain['n'], 'fresh paired seed')}, {metric}; "
         f"better on {gain['wins']} of {gain['n']} seeds."
     )
+    margin = (data.design or {}).get("margin")
     if gain["low"] > 0:
-        return "good", f"The recipe found beats the baseline by {size}.", basis[0].upper() + basis[1:]
+        better = better_than(gain, margin, "the baseline", size)
+        return "good", f"The recipe found {better}.", basis[0].upper() + basis[1:]
     if gain["high"] < 0:
+        little = " a little" if margin is not None and -gain["effect"] < margin else ""
         return (
             "bad",
-            f"The recipe found is worse than the baseline by {size}: keep the baseline.",
+            f"The recipe found is{little} worse than the baseline by {size}: keep the baseline.",
             basis[0].upper() + basis[1:],
         )
     return (

@@ -29,6 +29,7 @@ from ablate.report.plots.tuned import waterfall
 from ablate.report.plots.tuning_curves import points_of
 from ablate.report.ranking_rows import claim_beside
 from ablate.report.sections.account import reproduce
+from ablate.report.sections.process import _simpler
 from ablate.report.sections.tuned import design
 from ablate.report.tuned_rows import applies, left_out, tuned_rows
 from ablate.report.tuned_verdict import _more
@@ -137,7 +138,8 @@ def found(low: float, high: float, **confirm) -> dict:
 @pytest.mark.parametrize(
     ("low", "high", "part"),
     [
-        (-0.009, 0.001, "(-0.90 to +0.10, 20 pairs), within ±1.00"),
+        (-0.009, 0.001, "not worse than the recipe that the search found by more than ±1.00"),
+        (0.001, 0.005, "is a little better than the recipe that the search found, within the margin: +0.30"),
         (-0.03, -0.02, "that one may be better by more than ±1.00"),
         (0.02, 0.03, "beats the recipe that the search found"),
     ],
@@ -148,6 +150,28 @@ def test_the_recommended_recipe_is_told_against_the_one_that_was_found(low, high
     kept = action(tuned_data(fact(better=False), confirm=found(low, high)))
     assert kept.headline == "Keep your baseline."
     assert part in kept.detail.replace("\N{MINUS SIGN}", "-")
+
+
+def test_a_gain_within_the_margin_is_a_little_better():
+    for low, high, words in (
+        (0.001, 0.009, "is a little better than the baseline, within the margin"),
+        (0.01, 0.03, "beats the baseline by"),
+    ):
+        assert words in action(tuned_data(confirm=confirmed(low, high))).detail
+        gain = {"effect": (low + high) / 2, "low": low, "high": high, "pairs": 12}
+        document = fact()
+        recommended = {**document["recommended"], "gain": gain}
+        assert words in action(tuned_data({**document, "recommended": recommended})).detail
+    array = ReportData(study={"name": "x"}, design={"margin": 0.01}, confirm=confirmed(-0.009, -0.001))
+    assert verdict(array).headline.startswith("The recipe found is a little worse than the baseline by")
+    better = replace(array, confirm=confirmed(0.001, 0.009))
+    assert "is a little better than the baseline, within the margin" in verdict(better).headline
+
+
+def test_one_trick_that_was_taken_out_is_it():
+    for removed, word in ((["ema"], "it"), (["ema", "sam"], "them")):
+        best = {"removed": removed, "trial": 3, "seeds": 8, "value": 0.9, "recipe": RECIPE}
+        assert _simpler(tuned_data(search={"best": best})).endswith(f"the recipe without {word}.")
 
 
 def test_a_rung_that_is_better_than_the_whole_ladder_is_named():
@@ -563,8 +587,9 @@ def test_a_narrow_page_keeps_the_names_of_the_tricks():
     ("pairs", "words"),
     [
         ([None, None], ""),
-        ([7], "; ≈ 7 more pairs each would decide them"),
-        ([1], "; ≈ 1 more pair each would decide them"),
+        ([7], "; ≈ 7 more pairs would decide it"),
+        ([1], "; ≈ 1 more pair would decide it"),
+        ([1, 1], "; ≈ 1 more pair each would decide them"),
         ([1808, 7, None, 99, 22], "; ≈ 99 more pairs each would decide 3 of them"),
         ([None, None, None, 40], "; ≈ 40 more pairs each would decide 1 of them"),
         ([30, 30, 10], "; ≈ 30 more pairs each would decide them"),

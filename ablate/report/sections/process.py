@@ -90,7 +90,7 @@ def _simpler(data: ReportData) -> str:
         return ""
     return (
         f"Trial {best['trial']} was within one standard error without {', '.join(best['removed'])} "
-        f"(n = {best['seeds']} seeds): what follows is about the recipe without them."
+        f"(n = {best['seeds']} seeds): what follows is about the recipe without {'it' if len(best['removed']) == 1 else 'them'}."
     )
 
 
