@@ -152,6 +152,31 @@ def test_the_recommended_recipe_is_told_against_the_one_that_was_found(low, high
     assert part in kept.detail.replace("\N{MINUS SIGN}", "-")
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 150])
+def test_no_name_is_broken_or_cut_off_on_a_terminal(width, capsys, monkeypatch):
+    names = ["torch_stochastic_gradient", "depthwise_separable", "schedule_free_adamw"]
+    rows = [
+        row(name, "add-one", 0.01, "undecided", against=f"{names[0]} and cosine", more_pairs=9)
+        for name in names
+    ]
+    data = tuned_data(
+        fact(*rows, fit={"trials": None, "left_out": {}, "words": "", "every": 1.0, "asked": "5m"})
+    )
+    for table in tables_of(data, width):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(table)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "…" not in text
+        for name in names:
+            assert width < 80 or name in text
+        assert width < 80 or "undecided" in text
+    monkeypatch.setenv("COLUMNS", str(width))
+    show(SimpleNamespace(data=data, stages=(), spent=None, page=None))  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert f"--include {','.join(names)}" in " ".join(said.split()), "a list in a command stays whole"
+    assert all(len(line) <= width or "," in line for line in said.splitlines())
+
+
 def test_a_gain_within_the_margin_is_a_little_better():
     for low, high, words in (
         (0.001, 0.009, "is a little better than the baseline, within the margin"),
@@ -605,3 +630,11 @@ def test_the_tuned_rate_of_the_baseline_is_told_beside_the_one_of_lr_find():
     data.baseline["momentum"] = {"lr": 0.05}
     assert reproduce(data)["baseline_tuned"] == ""
     data.baseline["momentum"] = {"lr": 0.1}
+
+
+def test_the_page_breaks_no_line_within_a_name():
+    page = render(tuned_data()).html
+    assert ".name { white-space: nowrap;" in page
+    assert ".groups code { display: inline-block; max-width: 100%;" in page
+    assert '<td class="name">+ batch_norm</td>' in page
+    assert '<th scope="row" class="text name">batch_norm</th>' in page

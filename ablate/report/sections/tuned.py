@@ -179,6 +179,6 @@ def _ladder(data: ReportData) -> ReportTable:
     total = ladder["total"]
     rows.append(("all steps", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
     return ReportTable(
-        (("Step", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
+        (("Step", "name"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
         tuple(rows),
     )  # fmt: skip
