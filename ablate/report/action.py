@@ -12,7 +12,7 @@ from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
-from ablate.report.ladder import gain_text, gains_text
+from ablate.report.ladder import changes_text, gain_text, gains_text
 from ablate.report.numbers import Units, missing, plural, setting, significant
 
 
@@ -105,7 +105,7 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
             detail += " The recipe that was confirmed before is another one."
         detail += f" For the gain on test data: ablate confirm {data.asked}."
     return Action(
-        "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", f"{detail.strip()} {decided(data)}",
+        "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", " ".join(filter(None, (changes_text(data), detail.strip(), decided(data)))),
         _train(data, folder), recipe,
     )  # fmt: skip
 
@@ -220,7 +220,18 @@ def _decided(design: Document) -> str:
 
 
 def _whose(design: Document) -> str:
-    return " (set automatically)" if design.get("margin_source") == "auto" else ""
+    return f" ({margin_source(design)})" if design.get("margin_source") == "auto" else ""
+
+
+def margin_source(design: Document) -> str:
+    """Who chose the margin, in words."""
+    return "set automatically" if design["margin_source"] == "auto" else str(design["margin_source"])
+
+
+def is_untuned(design: Document) -> bool:
+    """Whether the budget of a tuned ranking left one run for the rate of an arm: no tuning."""
+    tuning = design["budget"]["tuning"]
+    return bool(tuning["first"] <= 1 and not tuning["rounds"])
 
 
 def undecided(data: ReportData) -> list[tuple[str, Any]]:

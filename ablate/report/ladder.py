@@ -36,6 +36,15 @@ def steps_text(data: ReportData) -> str:
     return " ".join(filter(None, (steps, gains_text(data))))
 
 
+def changes_text(data: ReportData) -> str:
+    """What the recommended recipe changes in the baseline: the ladder's steps up to it; "" without a ladder."""
+    design = data.design or {}
+    if not design.get("ladder"):
+        return ""
+    labels = step_labels(design["ladder"])[: (design.get("recommended") or {}).get("steps")]
+    return f"Changes to the baseline: {'; '.join(labels)}." if labels else ""
+
+
 def gains_text(data: ReportData) -> str:
     """The ladder's gain beside the confirmed one: which data each is measured on, and whether they agree; "" unless there are both, of one metric."""
     confirm = data.confirm or {}

@@ -165,13 +165,13 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
         units = data.units_of(str(confirm["metric"]))
         if not is_baseline(data):
             yield Tile(units.effect(gain["effect"]), units.difference, "gain over the baseline",
-                       f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
+                       f"{100 * gain['level']:g} % interval {units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
         for arm in ("winner", "baseline"):
             scores = list((values.get(arm) or {}).values())
             if scores:
                 name = "recommended recipe" if arm == "winner" else arm
                 yield Tile(units.value(sum(scores) / len(scores)), "", f"{name}, {confirm['metric']}",
-                           f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
+                           f"mean of {len(scores)} seeds, single ones {units.value(min(scores))} to {units.value(max(scores))}")  # fmt: skip
     elif not is_tuned_report(data) and data.search and data.search.get("best"):
         yield Tile(data.units.value(data.search["best"].get("value")), "", f"best trial, {data.metric}",
                    f"the best of {plural(len(data.stage('search')), 'trial')}: optimistic; n = {data.search['best'].get('seeds') or 1}")  # fmt: skip

@@ -5,42 +5,32 @@ from __future__ import annotations
 import io
 import tomllib
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from report_payloads import PAYLOADS
 from rich.console import Console
-from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
+from tuned_synthetic import BASELINE, RECIPE, confirmed, fact, row, tuned_data
 
 from ablate.api.ranking_tables import tables_of
-from ablate.api.terminal import show
 from ablate.catalogue.registry import registry
-from ablate.export.ablation_text import _paragraph
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
 from ablate.report.collect import _describe, gather
 from ablate.report.continue_commands import again, command_for_all, command_for_tricks
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
-from ablate.report.ladder import step_labels, steps_text
 from ablate.report.numbers import Units
 from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
 from ablate.report.plots.tuning_curves import points_of
 from ablate.report.ranking_rows import claim_beside
 from ablate.report.sections.account import reproduce
-from ablate.report.sections.process import _simpler
 from ablate.report.sections.tuned import design
 from ablate.report.tuned_rows import applies, left_out, tuned_rows
 from ablate.report.tuned_verdict import _more
 from ablate.report.verdict import verdict
 
 TEST = "test/accuracy"
-
-
-def confirmed(low: float, high: float) -> dict:
-    gain = {"effect": (low + high) / 2, "low": low, "high": high, "n": 10, "wins": 8, "level": 0.95}
-    return {"gain": gain, "metric": TEST, "arms": {"winner": RECIPE, "baseline": BASELINE}, "values": {}}
 
 
 def test_a_better_recipe_is_recommended_with_its_command():
@@ -152,53 +142,6 @@ def test_the_recommended_recipe_is_told_against_the_one_that_was_found(low, high
     assert part in kept.detail.replace("\N{MINUS SIGN}", "-")
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 150])
-def test_no_name_is_broken_or_cut_off_on_a_terminal(width, capsys, monkeypatch):
-    names = ["torch_stochastic_gradient", "depthwise_separable", "schedule_free_adamw"]
-    rows = [
-        row(name, "add-one", 0.01, "undecided", against=f"{names[0]} and cosine", more_pairs=9)
-        for name in names
-    ]
-    data = tuned_data(
-        fact(*rows, fit={"trials": None, "left_out": {}, "words": "", "every": 1.0, "asked": "5m"})
-    )
-    for table in tables_of(data, width):
-        console = Console(file=io.StringIO(), width=width)
-        console.print(table)
-        text = console.file.getvalue()  # type: ignore[attr-defined]
-        assert "…" not in text
-        for name in names:
-            assert width < 80 or name in text
-        assert width < 80 or "undecided" in text
-    monkeypatch.setenv("COLUMNS", str(width))
-    show(SimpleNamespace(data=data, stages=(), spent=None, page=None))  # type: ignore[arg-type]
-    said = capsys.readouterr().out
-    assert f"--include {','.join(names)}" in " ".join(said.split()), "a list in a command stays whole"
-    assert all(len(line) <= width or "," in line for line in said.splitlines())
-
-
-def test_a_gain_within_the_margin_is_a_little_better():
-    for low, high, words in (
-        (0.001, 0.009, "is a little better than the baseline, within the margin"),
-        (0.01, 0.03, "beats the baseline by"),
-    ):
-        assert words in action(tuned_data(confirm=confirmed(low, high))).detail
-        gain = {"effect": (low + high) / 2, "low": low, "high": high, "pairs": 12}
-        document = fact()
-        recommended = {**document["recommended"], "gain": gain}
-        assert words in action(tuned_data({**document, "recommended": recommended})).detail
-    array = ReportData(study={"name": "x"}, design={"margin": 0.01}, confirm=confirmed(-0.009, -0.001))
-    assert verdict(array).headline.startswith("The recipe found is a little worse than the baseline by")
-    better = replace(array, confirm=confirmed(0.001, 0.009))
-    assert "is a little better than the baseline, within the margin" in verdict(better).headline
-
-
-def test_one_trick_that_was_taken_out_is_it():
-    for removed, word in ((["ema"], "it"), (["ema", "sam"], "them")):
-        best = {"removed": removed, "trial": 3, "seeds": 8, "value": 0.9, "recipe": RECIPE}
-        assert _simpler(tuned_data(search={"best": best})).endswith(f"the recipe without {word}.")
-
-
 def test_a_rung_that_is_better_than_the_whole_ladder_is_named():
     document = fact()
     whole = document["ladder"]
@@ -296,106 +239,10 @@ def test_tuning_curves_are_means_by_rate_in_the_units_and_direction_of_the_metri
     ]
 
 
-def test_the_caption_of_the_tuning_says_what_a_point_is_and_how_one_was_chosen():
-    document = fact()
-    arm = "add-one: batch_norm"
-    first = document["tuning"][arm][0]
-    tuning = {**document["tuning"], arm: [{**first, "final": [0.91, 0.92]}, *document["tuning"][arm][1:]]}
-    captions = {
-        picture.name: picture.caption
-        for picture in render(tuned_data({**document, "tuning": tuning})).pictures
-    }
-    assert "mean of 1 to 3 runs" in captions["tuning-add-one"]
-    assert "mean of 1 run." in captions["tuning-toggle"]
-    for words in ("smallest expected loss", "is therefore an estimate", "part of every interval"):
-        assert words in captions["tuning-add-one"]
-
-
 def test_the_waterfall_tells_every_step():
     drawn = waterfall(fact()["ladder"], Units.of("validation/accuracy"), higher=True)
     assert "+ batch_norm: +2.00" in drawn.alt
     assert waterfall({**fact()["ladder"], "steps": []}, Units.of("validation/accuracy"), higher=True) is None
-
-
-def test_a_step_says_what_it_changes():
-    adamw, nadam = {"adamw": {"lr": 0.01}}, {"torch_nadam": {"lr": 0.01}}
-    recipes = [
-        {**adamw, "dropout": {}, "ema": {"decay": 0.99}},
-        {**nadam, "dropout": {}, "ema": {"decay": 0.99}},
-        {**nadam, "dropout": {}, "ema": {"decay": 0.999}},
-        {**nadam, "ema": {"decay": 0.999}},
-        {**nadam, "ema": {"decay": 0.999}, "mixup": {}},
-    ]
-    done = [("torch_nadam", "added"), ("ema", "other settings"), ("dropout", "taken out"), ("mixup", "added")]
-    step = fact()["ladder"]["steps"][0]
-    steps = [
-        {**step, "trick": trick, "change": change, "recipe": recipe}
-        for (trick, change), recipe in zip(done, recipes[1:], strict=True)
-    ]
-    ladder = {**fact()["ladder"], "baseline": recipes[0], "steps": steps, "levels": [0.9] * 5}
-    labels = ["adamw → torch_nadam", "ema: other settings", "− dropout", "+ mixup"]
-    without = [{key: value for key, value in step.items() if key != "recipe"} for step in steps]
-    assert step_labels({**ladder, "steps": without}) == ["+ torch_nadam", *labels[1:]]
-    assert step_labels(ladder) == labels
-    page = render(tuned_data(fact(ladder=ladder))).html
-    assert all(page.count(label) > 1 for label in labels), "in the waterfall and in the table"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (0.015, 0.03, "agree within their intervals"),
-        (0.001, 0.003, "differ by more than their intervals allow"),
-    ],
-)
-def test_the_gains_of_ladder_and_confirmation_are_reconciled(low, high, words):
-    data = tuned_data(confirm=confirmed(low, high))
-    page = render(data).html
-    for text in (
-        page[page.index('id="confirmation"') :],
-        page[: page.index('id="confirmation"')],
-        steps_text(data),
-    ):
-        assert words in text
-        assert "in the ladder (validation/accuracy)" in text
-        assert "in the confirmation (test/accuracy)" in text
-    assert "in the ladder" not in render(tuned_data()).html, "there is one gain only"
-
-
-def test_a_gain_of_the_ladder_that_is_not_confirmed_is_told():
-    advice = action(tuned_data(confirm=confirmed(-0.001, 0.003)))
-    assert advice.headline.startswith("Keep your baseline")
-    assert "differ by more than their intervals allow" in advice.detail
-
-
-def test_terminal_and_paragraph_tell_the_steps(capsys):
-    text = steps_text(tuned_data())
-    assert (
-        text == "Steps from the baseline, in validation/accuracy (pp): + batch_norm (+2.00); + mixup (+1.00)."
-    )
-    assert text in _paragraph(tuned_data(), [])
-    show(SimpleNamespace(data=tuned_data(), stages=(), spent=None, page=None))  # type: ignore[arg-type]
-    assert text in " ".join(capsys.readouterr().out.split())
-    assert steps_text(tuned_data(fact(ladder=None))) == ""
-
-
-@pytest.mark.parametrize(
-    ("asked", "seconds", "words"),
-    [
-        ("300runs", None, "300 runs, as asked"),
-        ("", None, "300 runs, as the search is small"),
-        ("566.15s", 566.15, "9 min 26 s for the ranking"),
-        ("", 120.0, "25 min 00 s, until nine tricks in ten are decided"),
-    ],
-)
-def test_the_page_tells_the_runs_that_were_used_and_their_upper_limit(asked, seconds, words):
-    """Without a budget the declared runs are those of the longest time: 77,852 were told where the plan had told 7,707."""
-    document = fact()
-    budget = {**document["budget"], "asked": asked, "seconds": seconds}
-    facts = dict(design(tuned_data({**document, "budget": budget}))["facts"])
-    assert facts["Runs used"] == "240: 40 tuning, 200 race"
-    assert words in facts["Upper limit"].replace("\N{NARROW NO-BREAK SPACE}", " ")
-    assert "Budget" not in facts
 
 
 def test_the_page_has_forest_ladder_and_curves_and_no_missing_numbers():
@@ -630,11 +477,3 @@ def test_the_tuned_rate_of_the_baseline_is_told_beside_the_one_of_lr_find():
     data.baseline["momentum"] = {"lr": 0.05}
     assert reproduce(data)["baseline_tuned"] == ""
     data.baseline["momentum"] = {"lr": 0.1}
-
-
-def test_the_page_breaks_no_line_within_a_name():
-    page = render(tuned_data()).html
-    assert ".name { white-space: nowrap;" in page
-    assert ".groups code { display: inline-block; max-width: 100%;" in page
-    assert '<td class="name">+ batch_norm</td>' in page
-    assert '<th scope="row" class="text name">batch_norm</th>' in page

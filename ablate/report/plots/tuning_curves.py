@@ -41,8 +41,10 @@ def tuning_curves(
     units: Units,
     *,
     higher: bool,
+    untuned: bool = False,
 ) -> list[Picture]:
-    """Panels of the effects `rows` of one estimand whose arm or reference was tried at two rates or more; 24 per picture."""
+    """Panels of the effects `rows` of one estimand whose arm or reference was tried at two rates or more; 24 per picture. `untuned`: the budget
+    left no runs to tune the arms."""
     reference = points_of(tuning.get(reference_of(estimand)) or [], units, higher=higher)
     panels = []
     for row in rows:
@@ -51,7 +53,10 @@ def tuning_curves(
             panels.append((row, arm))
     size = COLUMNS * ROWS
     sheets = [panels[start : start + size] for start in range(0, len(panels), size)]
-    return [_sheet(sheet, reference, estimand, units, number) for number, sheet in enumerate(sheets, start=1)]
+    return [
+        _sheet(sheet, reference, estimand, units, number, untuned=untuned)
+        for number, sheet in enumerate(sheets, start=1)
+    ]
 
 
 def points_of(points: Sequence[Document], units: Units, *, higher: bool) -> Points:
@@ -78,6 +83,8 @@ def _sheet(
     estimand: Estimand,
     units: Units,
     number: int,
+    *,
+    untuned: bool,
 ) -> Picture:
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
@@ -102,10 +109,6 @@ def _sheet(
             "learning rate", color=INK, fontsize=11, y=8 / (figure.get_figheight() * 72), va="bottom"
         )
 
-    runs = [point.runs for curve in (reference, *(arm for _, arm in panels)) for point in curve]
-    number_of_runs = (
-        f"{min(runs)} to {plural(max(runs), 'run')}" if min(runs) < max(runs) else plural(runs[0], "run")
-    )
     where = "the baseline" if estimand == ADD_ONE else "the recipe found"
     return picture(
         f"tuning-{estimand}" + (f"-{number}" if number > 1 else ""),
@@ -113,13 +116,24 @@ def _sheet(
         width=880 if columns == COLUMNS else 230 * columns,
         height=70 + 150 * lines,
         layout=None,
-        caption=f"Tuning on {where}: the metric{units.label} over the learning rate, with the "
-        "trick (blue, round) and without it (grey, square). The large point is the rate that was compared: of the smallest expected loss by a curve fitted to all runs of the "
-        "arm, or the reference's where that loses little more; so it need not be the highest. "
-        f"A point is the mean of {number_of_runs}. “Its own best learning rate” is therefore an estimate: what it may lose to the true best is part of every interval. "
-        "An optimizer's rates are its own. Values far from the rest are cut.",
+        caption=_caption(panels, reference, where, units, untuned=untuned) if number == 1 else f"Tuning on {where}, continued.",
         alt="Tuning curves of " + ", ".join(shorten(str(row["trick"]), 40) for row, _ in panels),
     )  # fmt: skip
+
+
+def _caption(
+    panels: Sequence[tuple[Document, Points]], reference: Points, where: str, units: Units, *, untuned: bool
+) -> str:
+    runs = [point.runs for curve in (reference, *(arm for _, arm in panels)) for point in curve]
+    each = f"{min(runs)} to {plural(max(runs), 'run')}" if min(runs) < max(runs) else plural(runs[0], "run")
+    drawn = f"Tuning on {where}: the metric{units.label} over the learning rate, with the trick (blue, round) and without it (grey, square); a point is the mean of {each}."
+    if untuned:
+        return f"{drawn} The budget left no runs to tune the arms: each was run at its first rate, which need not be its best."
+    return (
+        f"{drawn} The large point is the rate that was compared: of the smallest expected loss by a curve fitted to all runs of the arm, or the "
+        "reference's where that loses little more; so it need not be the highest. “Its own best learning rate” is therefore an estimate: what the curve "
+        "says that it may lose to the true best is part of the interval. An optimizer's rates are its own. Values far from the rest are cut."
+    )
 
 
 def _draw(ax: Any, curve: Points, colour: str, marker: str, units: Units) -> None:

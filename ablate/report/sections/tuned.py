@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.analysis.model_parts import surgery_facts
@@ -11,7 +11,7 @@ from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.study_rank import longest_seconds
 from ablate.records.trick import PLACEBO
 from ablate.report import tables
-from ablate.report.action import margin_text, recommended_recipe
+from ablate.report.action import is_untuned, margin_source, margin_text, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.ladder import gains_text, step_labels
 from ablate.report.main_rows import recipe_rows
@@ -34,11 +34,12 @@ def ranking(data: ReportData) -> Content:
         for picture in tuning_curves(
             design.get("tuning") or {},
             [rows[estimand] for rows in by_trick(data).values() if estimand in rows and not rows[estimand]["same"] and rows[estimand]["trick"] != PLACEBO],
-            estimand, data.units, higher=higher,
+            estimand, data.units, higher=higher, untuned=is_untuned(design),
         )
     ]  # fmt: skip
     return {
         "tuned": True,
+        "untuned": is_untuned(design),
         "unit": data.units.difference.strip(),
         "references": [ESTIMANDS[name].where for name in references(data)],
         "rows": tuned_rows(data),
@@ -71,8 +72,8 @@ def design(data: ReportData) -> Content:
                 ("Design", document.get("note")),
                 ("Runs used", f"{count(sum(spent.values()))}: {', '.join(f'{count(number)} {name}' for name, number in spent.items())}" if spent else ""),
                 ("Upper limit", _limit(data)),
-                ("Margin", f"{margin_text(document, data.units)} ({document['margin_source']})"),
-                ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
+                ("Margin", f"{margin_text(document, data.units)} ({margin_source(document)})"),
+                ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, {_levels(racing['levels'])}"),
                 ("Tuning of an arm", _tuning(tuning)),
                 ("σ̂ of a run", "; ".join(scatter)),
                 ("Validation data", "split anew for every seed" if document.get("resplit") else "the task's own split"),
@@ -95,15 +96,29 @@ def methods(data: ReportData) -> str:
     looks = len(racing["pairs"])
     return (
         f"Each trick was added to (or taken out of) {' and '.join({ADD_ONE: 'the baseline', TOGGLE: 'the recipe that a search had found'}[name] for name in references(data))}. "
-        f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then "
+        f"{_how_tuned(tuning, untuned=is_untuned(document))} "
         "compared with its reference on fresh paired training seeds"
         f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "
-        f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, with levels "
-        f"{', '.join(f'{level:.3g}' for level in racing['levels'])} that spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
+        f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, "
+        f"{_levels(racing['levels'])}, which spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
         "differences with t intervals (95 %, each by itself); variances are moderated over arms (Smyth 2004); verdicts are Holm-adjusted "
         f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(document, data.units)} (two one-sided tests; "
-        f"margin: {document['margin_source']}). Runs that failed count as a constant prediction."
+        f"margin: {margin_source(document)}). Runs that failed count as a constant prediction."
     )
+
+
+def _how_tuned(tuning: Mapping[str, int], *, untuned: bool) -> str:
+    if untuned:
+        return "Only the references were tuned; every arm had its usual setting at its reference's rate (another optimizer at a rate scaled to its own), and was"
+    return f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then"
+
+
+def _levels(levels: Sequence[float]) -> str:
+    """`each at level 0.0056`, or all of them where they differ."""
+    shown = [f"{level:.3g}" for level in levels]
+    if len(set(shown)) == 1:
+        return f"{'each ' if len(shown) > 1 else ''}at level {shown[0]}"
+    return f"at levels {', '.join(shown)}"
 
 
 def _scored(what: str) -> str:
