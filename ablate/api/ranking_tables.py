@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import EXPLORATORY, Estimand
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 WIDE = 150
 """Characters of a terminal that holds both references side by side."""
+GAP = 2
+"""Characters between two columns."""
 
 
 def tables_of(data: ReportData, width: int = WIDE) -> list[Table]:
@@ -29,8 +32,8 @@ def tables_of(data: ReportData, width: int = WIDE) -> list[Table]:
     if not is_tuned_report(data):
         return ranking_tables(data.ranking)
     if width >= WIDE:
-        return [tuned_table(data)]
-    return [_narrow_table(data, name) for name in references(data)]
+        return [tuned_table(data, width)]
+    return [_narrow_table(data, name, width) for name in references(data)]
 
 
 SHORT = {"no measurable effect": "no effect"}
@@ -46,7 +49,7 @@ def _title(data: ReportData, *, short: bool = False) -> str:
     return f"effect on {data.metric}{f', {unit}' if unit else ''}; {meaning}"
 
 
-def tuned_table(data: ReportData) -> Table:
+def tuned_table(data: ReportData, width: int = WIDE) -> Table:
     """One line per trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
     from ablate.report.tuned_rows import references, tuned_rows
 
@@ -66,10 +69,30 @@ def tuned_table(data: ReportData) -> Table:
             shown = f"{cell.effect} [{cell.interval}]" if not cell.why else "–"
             cells += [escape(shown), escape(cell.verdict or "no arm")]
         table.add_row(escape(row.name), *cells)
+    return _with_whole_words(table, width)
+
+
+def _with_whole_words(table: Table, width: int) -> Table:
+    """The table with columns no narrower than their longest word, where `width` (in characters) is enough for that: no name is broken, and none is
+    cut off. The last columns get the rest first."""
+    least, wanted = [], []
+    for column in table.columns:
+        cells = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
+        wanted.append(max(map(len, cells)))
+        words = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
+        least.append(max(map(len, words)))
+    rest = width - sum(least) - GAP * (len(least) - 1)
+    if rest < 0:
+        for column in table.columns:
+            column.overflow = "fold"  # rather than cut off
+        return table
+    for column, most, size in reversed(list(zip(table.columns, wanted, least, strict=True))):
+        more = min(rest, most - size)
+        column.width, rest = size + more, rest - more
     return table
 
 
-def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
+def _narrow_table(data: ReportData, estimand: Estimand, width: int) -> Table:
     """The same on one reference, the largest effect there first; a star marks what the reference has."""
     from ablate.report.tuned_rows import by_trick, references, tuned_rows
 
@@ -97,7 +120,7 @@ def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
         )
         cells = [escape(cell.against or "off")] * levels + [escape(text) for text in numbers]
         table.add_row(escape(row.name) + "*" * star, *cells)
-    return table
+    return _with_whole_words(table, width)
 
 
 def ranking_tables(ranking: Any) -> list[Table]:

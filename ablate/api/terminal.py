@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,20 +22,29 @@ def show(study: Study) -> None:
     if ranking is not None and {"rank", "confirm"} & set(study.stages):
         for table in tables_of(study.data, console.width):
             console.print(table)
+    from ablate.report.ladder import steps_text
     from ablate.report.verdict import verdict
 
     if study.spent is not None:
         console.print(spent_table(study.spent))
     message = verdict(study.data, study.page.parent if study.page else None)
     for doubt in message.doubts:
-        console.print(f"note: {doubt}", markup=False)
+        _say(console, f"note: {doubt}")
     if study.page:
         console.print(f"report: {study.page}", markup=False, soft_wrap=True)
-    console.print(message.headline, markup=False)
+    _say(console, message.headline)
     if message.detail:
-        console.print(message.detail, markup=False)
+        _say(console, message.detail)
+    if steps := steps_text(study.data):
+        _say(console, steps)
     if message.command:
         console.print(f"  {message.command}", markup=False, soft_wrap=True)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text wrapped between words: a name, or a list of names in a command, is never broken."""
+    lines = wrap(text, console.width, break_long_words=False, break_on_hyphens=False)
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def spent_table(spent: TimeSpent) -> Table:

@@ -155,9 +155,8 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
     margin = rank["margin"]
     lines = [
         f"  arms: {arms} (a reference and a placebo each among them)",
-        f"  tuning: {rank['tuning_runs']} runs for every arm; looks after {looks} paired seeds",
-        f"  expected: {sum(rank['runs'].values())} runs ({expected}); "
-        f"budget {rank['budget'] or 'chosen'}: {rank['runs_at_most']} runs",
+        f"  tuning: about {rank['tuning_runs_likely']} runs an arm, at most {rank['tuning_runs_at_most']}; looks after {looks} paired seeds",
+        f"  planned: {sum(rank['runs'].values())} runs ({expected}); upper limit: {_limit(rank)}",
         f"  margin: {'automatic' if margin is None else margin}; "
         f"an effect of {rank['detectable_sigma']:.2f} σ of a run is found with power 0.9",
     ]
@@ -168,6 +167,18 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
     for estimand, left in rank["left_out"].items():
         lines += [f"  {estimand} has no arm for {name}: {why}" for name, why in left.items()]
     return lines
+
+
+def _limit(rank: dict[str, Any]) -> str:
+    """The upper limit of the tuned design: runs, or a time and what it allows."""
+    from ablate.study.remaining_time import minutes
+
+    runs, seconds = f"{rank['runs_at_most']} runs", rank["seconds_at_most"]
+    if seconds is None:
+        return f"{runs}{' (--budget)' if rank['budget'] else ''}"
+    if rank["budget"]:
+        return f"{minutes(seconds)} (--budget), about {runs}"
+    return f"{minutes(seconds)} until nine tricks in ten are decided, about {runs}"
 
 
 def array_lines(rank: dict[str, Any]) -> list[str]:

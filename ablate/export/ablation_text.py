@@ -11,6 +11,7 @@ from ablate.records.designs import ADD_ONE, EXPLORATORY, TOGGLE, TUNED, Estimand
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
+from ablate.report.ladder import steps_text
 from ablate.report.main_rows import label, main_rows
 from ablate.report.numbers import missing, plural
 from ablate.report.verdict import verdict
@@ -111,7 +112,8 @@ def _paragraph(data: ReportData, tricks: Sequence[str]) -> str:
     )
     groups = "; ".join(f"{verdict_}: {', '.join(names)}" for verdict_, names in summary.groups)
     by_verdict = f" By verdict: {groups}." if groups else ""
-    return f"{design} {summary.headline} {summary.detail}{by_verdict}"
+    steps = steps_text(data)
+    return f"{design} {summary.headline} {summary.detail}{by_verdict}{f' {steps}' if steps else ''}"
 
 
 def _plain(text: str) -> str:

@@ -17,6 +17,13 @@ NONE = "none"
 OPTIMIZER = "optimizer"
 RATES, MAX_RATES = 5, 31
 CONFIRM_SEEDS = 5
+PATIENCE, ENOUGH = 1500.0, 0.9
+"""Where no budget is given, the race goes on to so many seconds of the stage until this share of the tricks is decided."""
+
+
+def longest_seconds(asked: str, seconds: float | None) -> float | None:
+    """The upper limit of a ranking that has `seconds`, by the budget that was `asked` for ("": none); None where runs limit it."""
+    return seconds if asked or seconds is None else max(seconds, PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,12 @@ class Parameter:
         """Whether the setting is an integer."""
         return self.is_number and isinstance(self.default, int)
 
+    @property
+    def lowest(self) -> float | None:
+        """The smallest legal number; None if there is none."""
+        assert self.low is not None
+        return 0.0 if self.least is None and self.low >= 0 else self.least
+
     def check(self, value: Value, where: str) -> Value:
         """`value` converted to this parameter's type. Raises InputError that names `where` (e.g. `dropout.p`).
 
@@ -98,8 +104,7 @@ class Parameter:
             raise InputError(f"{where} must be a number, not {value!r}")
         if not isfinite(value):
             raise InputError(f"{where} must be finite, not {value!r}")
-        assert self.low is not None
-        least = 0.0 if self.least is None and self.low >= 0 else self.least
+        least = self.lowest
         if least is not None and value < least:
             raise InputError(f"{where} must be at least {least:g}, not {value!r}")
         if self.most is not None and value > self.most:

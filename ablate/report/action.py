@@ -12,6 +12,7 @@ from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
+from ablate.report.ladder import changes_text, gain_text, gains_text
 from ablate.report.numbers import Units, missing, plural, setting, significant
 
 
@@ -89,12 +90,14 @@ def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]
 def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document | None) -> Action:
     design = data.design or {}
     if gain:
-        detail = f"On fresh seeds it beats the baseline by {_gain(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
-        detail += _over_found(data, "It beats the recipe that the search found, too")
+        metric = str((data.confirm or {}).get("metric", data.metric))
+        size = gain_text(gain, data.units_of(metric))
+        detail = f"On fresh seeds it {better_than(gain, design['margin'], 'the baseline', size)}, {metric}."
+        detail += _over_found(data, "It")
     else:
         ladder = (design.get("recommended") or {}).get("gain")
         detail = (
-            f"It beats the baseline by {_gain(ladder, data.units)} on fresh seeds, {data.metric}."
+            f"It {better_than(ladder, design['margin'], 'the baseline', gain_text(ladder, data.units))} on fresh seeds, {data.metric}."
             if ladder
             else ""
         )
@@ -102,7 +105,7 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
             detail += " The recipe that was confirmed before is another one."
         detail += f" For the gain on test data: ablate confirm {data.asked}."
     return Action(
-        "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", f"{detail.strip()} {decided(data)}",
+        "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", " ".join(filter(None, (changes_text(data), detail.strip(), decided(data)))),
         _train(data, folder), recipe,
     )  # fmt: skip
 
@@ -119,11 +122,11 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
     reason = gain or recommended.get("gain")
     why = why or (
-        f"{_candidate(design)} is not shown to be better: {_gain(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
+        f"{_candidate(design)} is not shown to be better: {gain_text(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
         if reason
         else "No other recipe was shown to be better."
     )
-    why += _over_found(data, "The baseline beats the recipe that the search found") if gain is None else ""
+    why += _over_found(data, "The baseline") if gain is None else f" {gains_text(data)}".rstrip()
     rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
@@ -140,19 +143,27 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
 
 
-def _over_found(data: ReportData, better: str) -> str:
-    """The recommended recipe against the one that the search found, on the same seeds: a sentence, `better` where it is better; "" where they are the same."""
+def better_than(gain: Document, margin: float | None, other: str, size: str) -> str:
+    """`beats OTHER by SIZE`, or that it is only a little better where the effect is within the margin."""
+    if margin is not None and gain["effect"] < margin:
+        return f"is a little better than {other}, within the margin: {size}"
+    return f"beats {other} by {size}"
+
+
+def _over_found(data: ReportData, which: str) -> str:
+    """What is recommended against the recipe that the search found, on the same seeds: a sentence whose subject is `which`; "" where they are the same."""
     confirm = data.confirm or {}
     if not (found := confirm.get("over_found")):
         return ""
     design = data.design or {}
     units, margin = data.units_of(str(confirm["metric"]), design["margin"]), float(design["margin"])
-    size = _gain(found, units)
+    size = gain_text(found, units)
+    other = "the recipe that the search found"
     if found["low"] > 0:
-        return f" {better}: {size}."
+        return f" {which} {better_than(found, margin, other, size)}."
     if found["low"] > -margin:
-        return f" Against the recipe that the search found: {size}, within {margin_text(design, units)}."
-    return f" Against the recipe that the search found: {size}; that one may be better by more than {margin_text(design, units)}."
+        return f" {which} is not worse than {other} by more than {margin_text(design, units)}: {size}."
+    return f" {which} is not shown to be as good as {other}: {size}; that one may be better by more than {margin_text(design, units)}."
 
 
 def _candidate(design: Document) -> str:
@@ -198,13 +209,6 @@ def _train(data: ReportData, folder: Path | None) -> str:
     return f"ablate train {task} --recipe {shlex.quote(str(recipe))}"
 
 
-def _gain(gain: Document, units: Units) -> str:
-    return (
-        f"{units.effect(gain['effect'])}{units.difference} ({units.interval(gain['low'], gain['high'])}, "
-        f"{plural(int(gain.get('pairs') or gain.get('n') or 0), 'pair')})"
-    )
-
-
 def _size(row: Document, units: Units) -> str:
     size = units.effect(abs(row["effect"])).lstrip("+")
     return f"{size}{units.difference} ({units.interval(row['low'], row['high'])}, {plural(int(row['pairs']), 'pair')})"
@@ -216,7 +220,18 @@ def _decided(design: Document) -> str:
 
 
 def _whose(design: Document) -> str:
-    return " (set automatically)" if design.get("margin_source") == "auto" else ""
+    return f" ({margin_source(design)})" if design.get("margin_source") == "auto" else ""
+
+
+def margin_source(design: Document) -> str:
+    """Who chose the margin, in words."""
+    return "set automatically" if design["margin_source"] == "auto" else str(design["margin_source"])
+
+
+def is_untuned(design: Document) -> bool:
+    """Whether the budget of a tuned ranking left one run for the rate of an arm: no tuning."""
+    tuning = design["budget"]["tuning"]
+    return bool(tuning["first"] <= 1 and not tuning["rounds"])
 
 
 def undecided(data: ReportData) -> list[tuple[str, Any]]:

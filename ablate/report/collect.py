@@ -222,6 +222,11 @@ def _describe(trick: Trick) -> Document:
         "source": f"{claim.source.authors} {claim.source.year}" if claim else "",
         "work": claim.source.title if claim else "",
         "contested": claim.contested if claim else "",
+        "legal": {
+            parameter.name: (parameter.lowest, parameter.most)
+            for parameter in trick.parameters
+            if parameter.is_number
+        },
         "claims": [
             {
                 "statement": claim.statement,

@@ -51,6 +51,7 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
     if rows is not None:
         for row in lines(rows):
             verdicts[str(row["trick"])] = verdicts[str(row["level"])] = str(row["verdict"])
+    absent = "no arm" if is_tuned_report(data) else ""
     shown = []
     for name, settings in recipe.items():
         values = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
@@ -64,5 +65,5 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
             origin = "other settings"
         else:
             origin = f"replaces {replaced}" if replaced else "added"
-        shown.append((name, values, verdicts.get(name, ""), origin))
+        shown.append((name, values, verdicts.get(name, absent), origin))
     return shown

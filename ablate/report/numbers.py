@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import floor, isfinite, log10
 from typing import Any
 
+from ablate.records.digits import NEAR_ONE, rounded_text
 from ablate.records.words import noun
 
 NONE = "–"
@@ -105,12 +106,14 @@ def significant(number: Any, digits: int = 3, *, sign: bool = False) -> str:
 
 
 def setting(value: Any) -> str:
-    """A trick's setting, short: 0.0123 rather than 0.012345678."""
+    """A trick's setting, short: 0.0123 rather than 0.012345678, but 0.9995 rather than 1."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
+        if abs(1 - value) < NEAR_ONE:
+            return rounded_text(value)
         shown = significant(value)
         return shown.rstrip("0").rstrip(".") if "." in shown and "·" not in shown else shown
     return str(value)

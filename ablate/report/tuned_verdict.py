@@ -8,7 +8,7 @@ from ablate.analysis.tuned_arms import counts
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
-from ablate.report.action import margin_text, undecided
+from ablate.report.action import is_untuned, margin_text, undecided
 from ablate.report.continue_commands import command_for_all, command_for_late, command_for_tricks, fitted
 from ablate.report.data import ReportData
 from ablate.report.numbers import plural, significant
@@ -74,7 +74,7 @@ def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:
     if gain and not (data.confirm or {}).get("gain"):
         yield (
             data.units.effect(gain["effect"]), data.units.difference, "lean recipe over the baseline",
-            f"{data.units.interval(gain['low'], gain['high'])}, n = {gain['pairs']} pairs, {data.metric}",
+            f"95 % interval {data.units.interval(gain['low'], gain['high'])}, n = {gain['pairs']} pairs, {data.metric}",
         )  # fmt: skip
     done, number = counts({"rows": design["effects"]})
     yield f"{done} of {number}", "", "tricks decided", "a verdict on every reference that they were ranked on"
@@ -100,6 +100,11 @@ def doubts(data: ReportData) -> Iterator[str]:
         yield (
             f"the best learning rate is the last that was tried for {named(edges)}: beyond it there may be a better one; "
             "a larger --budget tries more"
+        )
+    if is_untuned(design):
+        yield (
+            "the budget left no runs to tune the arms: a trick was run at its reference's rate, an optimizer at one scaled to its own, so “hurts” may "
+            "be said of the rate and not of the trick; a larger --budget tunes each"
         )
     still = undecided(data)
     if still:
@@ -138,5 +143,7 @@ def _more(pairs: Sequence[int | None]) -> str:
         return ""
     number = needed[min(-(-len(pairs) // 2), len(needed)) - 1]
     decided = sum(other <= number for other in needed)
+    if len(pairs) == 1:
+        return f"; ≈ {plural(number, 'more pair')} would decide it"
     which = "them" if decided == len(pairs) else f"{decided} of them"
     return f"; ≈ {plural(number, 'more pair')} each would decide {which}"

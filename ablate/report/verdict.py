@@ -10,11 +10,11 @@ from ablate.records.designs import EXPLORATORY
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report import external
-from ablate.report.action import action, is_tuned_report
+from ablate.report.action import action, better_than, is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import count, duration, plural
-from ablate.report.slices import Slice, slices_of
+from ablate.report.slices import LR, Slice, slices_of
 from ablate.report.tuned_verdict import doubts, groups, own_parts, tiles
 
 ORDER = (
@@ -140,12 +140,15 @@ def _confirmed(data: ReportData, gain: Document) -> tuple[str, str, str]:
         f"{100 * gain['level']:g} % interval {interval}; {plural(gain['n'], 'fresh paired seed')}, {metric}; "
         f"better on {gain['wins']} of {gain['n']} seeds."
     )
+    margin = (data.design or {}).get("margin")
     if gain["low"] > 0:
-        return "good", f"The recipe found beats the baseline by {size}.", basis[0].upper() + basis[1:]
+        better = better_than(gain, margin, "the baseline", size)
+        return "good", f"The recipe found {better}.", basis[0].upper() + basis[1:]
     if gain["high"] < 0:
+        little = " a little" if margin is not None and -gain["effect"] < margin else ""
         return (
             "bad",
-            f"The recipe found is worse than the baseline by {size}: keep the baseline.",
+            f"The recipe found is{little} worse than the baseline by {size}: keep the baseline.",
             basis[0].upper() + basis[1:],
         )
     return (
@@ -162,13 +165,13 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
         units = data.units_of(str(confirm["metric"]))
         if not is_baseline(data):
             yield Tile(units.effect(gain["effect"]), units.difference, "gain over the baseline",
-                       f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
+                       f"{100 * gain['level']:g} % interval {units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
         for arm in ("winner", "baseline"):
             scores = list((values.get(arm) or {}).values())
             if scores:
                 name = "recommended recipe" if arm == "winner" else arm
                 yield Tile(units.value(sum(scores) / len(scores)), "", f"{name}, {confirm['metric']}",
-                           f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
+                           f"mean of {len(scores)} seeds, single ones {units.value(min(scores))} to {units.value(max(scores))}")  # fmt: skip
     elif not is_tuned_report(data) and data.search and data.search.get("best"):
         yield Tile(data.units.value(data.search["best"].get("value")), "", f"best trial, {data.metric}",
                    f"the best of {plural(len(data.stage('search')), 'trial')}: optimistic; n = {data.search['best'].get('seeds') or 1}")  # fmt: skip
@@ -236,7 +239,16 @@ def search_slices(data: ReportData) -> list[Slice]:
     if not data.search or not data.search.get("space"):
         return []
     best = (data.search.get("best") or {}).get("recipe") or {}
-    return slices_of(data.stage("search"), data.search["space"], best, data.metric)
+    legal = {
+        f"{trick}.{parameter}": (ends[0], ends[1])
+        for trick, record in data.tricks.items()
+        for parameter, ends in (record.get("legal") or {}).items()
+        if not (
+            parameter == LR and is_tuned_report(data)
+        )  # a ranking by tuned arms tries rates beyond the search's
+    }
+    used = recommended_recipe(data) or best
+    return slices_of(data.stage("search"), data.search["space"], best, data.metric, legal, used)
 
 
 def _verb(kind: str, number: int) -> str:

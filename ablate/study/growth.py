@@ -14,6 +14,7 @@ from typing import Any
 
 from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.store import Ledger
+from ablate.records.digits import rounded_text
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
@@ -143,7 +144,7 @@ def space_changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
 def _extent(dimension: Mapping[str, Any]) -> str:
     if dimension["choices"]:
         return f"{len(dimension['choices'])} choices"
-    return f"{dimension['low']:.3g} to {dimension['high']:.3g}"
+    return f"{rounded_text(dimension['low'])} to {rounded_text(dimension['high'])}"
 
 
 def params_in(space: Space, recipe: Recipe) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
 
     candidates: the tricks of the space. A ranking that has begun, and a budget, are reported elsewhere.
     """
-    from ablate.study.ranking.budget import PATIENCE, seconds_of
+    from ablate.study.ranking.budget import seconds_of
     from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
     from ablate.study.ranking.estimates import expected
     from ablate.study.ranking.plan import arms_on
@@ -50,8 +50,8 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
         )
         parts["ranking"] = min(expected(budget, arms, 2) * each / session.workers, LONGEST)
-        if budget.seconds is not None:
-            longest = f" (up to {minutes(PATIENCE)} while fewer than nine tricks in ten are decided)"
+        if budget.longest is not None:
+            longest = f" (up to {minutes(budget.longest)} while fewer than nine tricks in ten are decided)"
     if not parts:
         return ""
     estimates = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())

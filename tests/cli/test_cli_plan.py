@@ -1,14 +1,17 @@
 """`ablate plan` and `--budget`: what they say, and that the study keeps to it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
+from ablate.cli.plan import tuned_lines
 from ablate.ledger.store import Ledger
 from ablate.ranking.designs.racing import Racing
 from ablate.records.designs import DESIGN_NAMES
+from ablate.records.study_rank import PATIENCE
 from ablate.study import plan, stopwatch
 from ablate.study.budget import lr_find_budget_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
@@ -57,6 +60,34 @@ def test_a_plan_of_the_default_design_is_what_the_study_declares(capsys, here):
         0.7 * after["runs"]["tuning"] <= fact["tuning_spent"]["runs"] <= 1.3 * after["runs"]["tuning"]
     )  # further tuning is of the race
     assert fact["spent"]["tuning"] + fact["spent"]["race"] <= 1.1 * after["runs_at_most"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "longest", "limit"),
+    [
+        ("", 1500.0, "25 min until nine tricks in ten are decided, about 9000 runs"),
+        ("566s", 566.0, "9 min (--budget), about 9000 runs"),
+        ("9000runs", None, "9000 runs (--budget)"),
+        ("", None, "9000 runs"),
+    ],
+)
+def test_a_plan_tells_what_is_planned_and_its_upper_limit(asked, longest, limit):
+    rank = {
+        "arms": {"add-one": 9}, "looks": [8], "runs": {"tuning": 700, "race": 300}, "margin": None, "budget": asked,
+        "seconds_at_most": longest, "runs_at_most": 9000, "tuning_runs_likely": 60, "tuning_runs_at_most": 149,
+        "detectable_sigma": 0.3, "seconds": 1.0, "seconds_of_all": 1.0, "left_out": {},
+    }  # fmt: skip
+    lines = tuned_lines(rank)
+    assert "  tuning: about 60 runs an arm, at most 149; looks after 8 paired seeds" in lines
+    assert f"  planned: 1000 runs (tuning 700, race 300); upper limit: {limit}" in lines
+
+
+def test_the_upper_limit_without_a_budget_is_what_the_longest_time_allows():
+    budget = RankBudget(TuningBudget(), Racing.up_to(60), 7707, "", 120.0, 0.4)
+    assert budget.longest == PATIENCE
+    assert budget.runs_at_most(0.2, 2) == 15000
+    assert replace(budget, asked="120s").runs_at_most(0.4, 2) == 7707
+    assert replace(budget, seconds=None).runs_at_most(0.4, 2) == 7707
 
 
 def test_a_tenth_of_a_studys_time_is_for_its_learning_rate():

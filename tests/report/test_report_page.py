@@ -246,13 +246,17 @@ def test_a_placebo_clear_of_zero_and_tied_pairs_are_doubts(data):
 def test_a_best_value_at_the_edge_of_its_range_is_said(data):
     best = data.search["best"]
     recipe = {**best["recipe"], "momentum": {"lr": 0.99, "momentum": 0.9}}
-    moved = replace(data, search={**data.search, "best": {**best, "recipe": recipe}})
+    searched = replace(data, search={**data.search, "best": {**best, "recipe": recipe}})
+    assert not [doubt for doubt in verdict(searched).doubts if "momentum.lr" in doubt], (
+        "another is recommended"
+    )
+    moved = replace(searched, confirm={**data.confirm, "arms": {**data.confirm["arms"], "winner": recipe}})
     said = [doubt for doubt in verdict(moved).doubts if "momentum.lr" in doubt]
     assert len(said) == 1
     assert "upper edge" in said[0]
-    assert "a wider one" in said[0]
+    assert "momentum.lr.high = 10" in said[0]
     assert "upper edge" in render(moved).html
-    inside = replace(data, search={**data.search, "best": {**best, "recipe": {"momentum": {"lr": 0.1}}}})
+    inside = replace(moved, search={**data.search, "best": {**best, "recipe": {"momentum": {"lr": 0.1}}}})
     assert not [doubt for doubt in verdict(inside).doubts if "momentum.lr" in doubt]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from report_payloads import PAYLOADS
 from rich.console import Console
-from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
+from tuned_synthetic import BASELINE, RECIPE, confirmed, fact, row, tuned_data
 
 from ablate.api.ranking_tables import tables_of
 from ablate.catalogue.registry import registry
@@ -31,11 +31,6 @@ from ablate.report.tuned_verdict import _more
 from ablate.report.verdict import verdict
 
 TEST = "test/accuracy"
-
-
-def confirmed(low: float, high: float) -> dict:
-    gain = {"effect": (low + high) / 2, "low": low, "high": high, "n": 10, "wins": 8, "level": 0.95}
-    return {"gain": gain, "metric": TEST, "arms": {"winner": RECIPE, "baseline": BASELINE}, "values": {}}
 
 
 def test_a_better_recipe_is_recommended_with_its_command():
@@ -133,7 +128,8 @@ def found(low: float, high: float, **confirm) -> dict:
 @pytest.mark.parametrize(
     ("low", "high", "part"),
     [
-        (-0.009, 0.001, "(-0.90 to +0.10, 20 pairs), within ±1.00"),
+        (-0.009, 0.001, "not worse than the recipe that the search found by more than ±1.00"),
+        (0.001, 0.005, "is a little better than the recipe that the search found, within the margin: +0.30"),
         (-0.03, -0.02, "that one may be better by more than ±1.00"),
         (0.02, 0.03, "beats the recipe that the search found"),
     ],
@@ -238,14 +234,14 @@ def test_tuning_curves_are_means_by_rate_in_the_units_and_direction_of_the_metri
         {"rate": 1.0, "scores": [float("-inf")], "final": [], "chosen": False},
     ]
     assert points_of(tried, Units.of("validation/loss"), higher=False) == [
-        (0.01, 5.0, True),
-        (0.1, 1.0, False),
+        (0.01, 5.0, True, 1),
+        (0.1, 1.0, False, 1),
     ]
 
 
 def test_the_waterfall_tells_every_step():
     drawn = waterfall(fact()["ladder"], Units.of("validation/accuracy"), higher=True)
-    assert "batch_norm added: +2.00" in drawn.alt
+    assert "+ batch_norm: +2.00" in drawn.alt
     assert waterfall({**fact()["ladder"], "steps": []}, Units.of("validation/accuracy"), higher=True) is None
 
 
@@ -341,12 +337,10 @@ def test_what_is_ranked_is_not_said_to_be_left_out():
 
 def test_a_design_without_rounds_is_told_in_words():
     data = tuned_data(fact(fit={"trials": None, "left_out": {}, "words": "", "every": 1.0, "asked": "5m"}))
-    data.design["budget"]["asked"] = "30.03s"
+    data.design["budget"] |= {"asked": "30.03s", "seconds": 30.03}
     facts = dict(design(data)["facts"])
     assert facts["Tuning of an arm"] == "3 runs"
-    assert facts["Budget"] == "30\N{NARROW NO-BREAK SPACE}s for the ranking, of 5m for the study"
-    data.design["budget"]["asked"] = "300runs"
-    assert dict(design(data)["facts"])["Budget"] == "300 runs (asked)"
+    assert facts["Upper limit"] == "30\N{NARROW NO-BREAK SPACE}s for the ranking, of 5m for the study"
 
 
 @pytest.mark.parametrize(
@@ -465,8 +459,9 @@ def test_a_narrow_page_keeps_the_names_of_the_tricks():
     ("pairs", "words"),
     [
         ([None, None], ""),
-        ([7], "; ≈ 7 more pairs each would decide them"),
-        ([1], "; ≈ 1 more pair each would decide them"),
+        ([7], "; ≈ 7 more pairs would decide it"),
+        ([1], "; ≈ 1 more pair would decide it"),
+        ([1, 1], "; ≈ 1 more pair each would decide them"),
         ([1808, 7, None, 99, 22], "; ≈ 99 more pairs each would decide 3 of them"),
         ([None, None, None, 40], "; ≈ 40 more pairs each would decide 1 of them"),
         ([30, 30, 10], "; ≈ 30 more pairs each would decide them"),

@@ -49,14 +49,14 @@ def slices(
         height=round(24 + 186 * rows),
         layout=None,
         caption=f"{plural(len(panels), 'parameter')}, each over its whole search range, against {metric}: one dot a complete trial that had it on "
-        "(their number on top right). The vertical line is the best recipe's value, orange at an edge of the range, none where that recipe does without. "
+        "(their number on top right). The vertical line is the best recipe's value, orange where a wider range may hold a better one, none where that recipe does without. "
         f"The {'lowest' if higher else 'highest'} 4 % of trials are drawn at the edge."
         + drawn_note(min(most, MOST_DRAWN), most),
         alt=f"Slices of {len(panels)} parameters."
         + (
-            f" The best value sits at an edge for: {', '.join(edges)}."
+            f" A wider range may hold a better value of: {', '.join(edges)}."
             if edges
-            else " No best value sits at an edge."
+            else " No best value asks for a wider range."
         ),
     )
 

@@ -15,6 +15,7 @@ from ablate.records.designs import TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.clean import shorten
+from ablate.report.ladder import step_labels
 from ablate.report.numbers import Units, significant
 from ablate.report.plots.axes import finite, plain_numbers, zero_line
 from ablate.report.plots.forest import MARKS
@@ -74,7 +75,7 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
 
 
 def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None:
-    """From the baseline to the recipe, one bar per trick, each with the interval of its step. None without a step.
+    """From the baseline to the recipe, one bar per step, each with the interval of its step. None without a step.
 
     `ladder`: `levels` are means of the metric; effects of `steps` are signed so that positive helps.
     """
@@ -82,11 +83,8 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
     if not steps:
         return None
     levels = np.array(ladder["levels"], dtype=float) * units.factor
-    names = [
-        "baseline",
-        *(f"{'+' if step['change'] == 'added' else '−'} {step['trick']}" for step in steps),
-        "recipe",
-    ]
+    labels = step_labels(ladder)
+    names = ["baseline", *labels, "recipe"]
     ends = [
         sign * step[end] * units.factor + before
         for step, before in zip(steps, levels[:-1], strict=True)
@@ -101,13 +99,13 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
         last = len(steps) + 1
         for position, level in ((0, levels[0]), (last, levels[-1])):
             ax.bar(position, level - bottom, bottom=bottom, width=0.62, color=PALE)
-        for position, step in enumerate(steps, start=1):
+        for position, (step, label) in enumerate(zip(steps, labels, strict=True), start=1):
             before, after = levels[position - 1], levels[position]
             colour = BLUE if step["low"] > 0 else ORANGE if step["high"] < 0 else GREY
             (bar,) = ax.bar(position, after - before, bottom=before, width=0.62, color=colour)
             set_tooltip(
                 bar,
-                f"{shorten(step['trick'], 40)} {step['change']}: {units.effect(step['effect'])}{units.difference} "
+                f"{shorten(label, 60)}: {units.effect(step['effect'])}{units.difference} "
                 f"({units.interval(step['low'], step['high'])})",
             )
             low, high = (before + sign * step[end] * units.factor for end in ("low", "high"))
@@ -120,7 +118,7 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
                 color=GREY,
                 linewidth=1,
             )
-        ax.set_xticks(range(last + 1), [shorten(name, 22) for name in names], rotation=25, ha="right")
+        ax.set_xticks(range(last + 1), [shorten(name, _LABEL) for name in names], rotation=25, ha="right")
         for tick in ax.get_xticklabels():
             tick.set_color(INK)
         ax.set_ylim(bottom, float(seen.max()) + room)
@@ -134,12 +132,12 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
         paint,
         width=min(880, 260 + 78 * (len(steps) + 2)),
         height=380,
-        caption="From the baseline to the lean recipe, one trick at a time, each rung at its own best rate and all on the same "
+        caption="From the baseline to the lean recipe, one change at a time, each rung at its own best rate and all on the same "
         f"{total['pairs']} fresh seeds, so the steps add up to the gain: {units.effect(total['effect'])}{units.difference} "
         f"({units.interval(total['low'], total['high'])}). Lines are 95 % intervals of each step; a grey step is not clear of zero. "
         "The axis does not begin at zero.",
         alt="Waterfall: "
-        + "; ".join(f"{step['trick']} {step['change']}: {units.effect(step['effect'])}{units.difference}" for step in steps),
+        + "; ".join(f"{label}: {units.effect(step['effect'])}{units.difference}" for step, label in zip(steps, labels, strict=True)),
     )  # fmt: skip
 
 

@@ -27,8 +27,8 @@ def header(data: ReportData) -> list[tuple[str, str]]:
             ("Task", data.task.get("title") or data.task.get("name") or data.study.get("task")),
             ("Metric", f"{data.metric}, {'higher' if data.higher_is_better else 'lower'} is better"),
             (
-                "Budget",
-                plural(int(data.study["epochs"]), "epoch") + " a run" if data.study.get("epochs") else "",
+                "Length of a run",
+                plural(int(data.study["epochs"]), "epoch") if data.study.get("epochs") else "",
             ),
             ("Examples", f"{sizes} ({' / '.join(splits)})" if sizes else ""),
             (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pandas as pd
 
@@ -54,6 +56,7 @@ def search(data: ReportData) -> Content | None:
         "common": _common(data, trials),
         "parallel": _parallel(data, trials, panels),
         "edges": [panel.advice for panel in panels if panel.edge],
+        "wider": _with_wider_ranges(data),
         "slices": slices.slices(panels[:_FIRST_SLICES], data.metric, data.units, higher=data.higher_is_better)
         if panels
         else None,
@@ -69,6 +72,17 @@ def search(data: ReportData) -> Content | None:
     }
 
 
+def _with_wider_ranges(data: ReportData) -> tuple[str, str]:
+    """What to do before, if anything, and the command that runs the study with the wider ranges of its study file."""
+    if str(data.study.get("given", "")).endswith(".toml"):
+        return "", f"ablate study {data.asked}"
+    file = f"{data.name}.toml"
+    return (
+        f"Save the study file, at the end of this page, as {file} first.",
+        f"ablate study {shlex.quote(file)}",
+    )
+
+
 def _simpler(data: ReportData) -> str:
     """The tricks that were taken out of the best trial's recipe, in a sentence."""
     best = (data.search or {}).get("best") or {}
@@ -76,7 +90,7 @@ def _simpler(data: ReportData) -> str:
         return ""
     return (
         f"Trial {best['trial']} was within one standard error without {', '.join(best['removed'])} "
-        f"(n = {best['seeds']} seeds): what follows is about the recipe without them."
+        f"(n = {best['seeds']} seeds): what follows is about the recipe without {'it' if len(best['removed']) == 1 else 'them'}."
     )
 
 

@@ -11,6 +11,7 @@ from ablate.records.designs import AVERAGE, DROP_ONE, EXPLORATORY, Estimand
 from ablate.report import external, tables
 from ablate.report.action import is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
+from ablate.report.ladder import gains_text
 from ablate.report.main_rows import label, labels, main_rows, recipe_rows
 from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm, forest
@@ -120,6 +121,7 @@ def confirmation(data: ReportData) -> Content | None:
             )
             if difference
         ),
+        "gains": gains_text(data),
         "differences": confirm.differences(rows, units) if rows else None,
         "arms": confirm.arms(seen, metric, units) if seen else None,
         "on_test": metric.startswith("test/"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.analysis.model_parts import surgery_facts
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import ADD_ONE, TOGGLE
+from ablate.records.study_rank import longest_seconds
 from ablate.records.trick import PLACEBO
 from ablate.report import tables
-from ablate.report.action import margin_text, recommended_recipe
+from ablate.report.action import is_untuned, margin_source, margin_text, recommended_recipe
 from ablate.report.data import ReportData
+from ablate.report.ladder import gains_text, step_labels
 from ablate.report.main_rows import recipe_rows
 from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
@@ -32,11 +34,12 @@ def ranking(data: ReportData) -> Content:
         for picture in tuning_curves(
             design.get("tuning") or {},
             [rows[estimand] for rows in by_trick(data).values() if estimand in rows and not rows[estimand]["same"] and rows[estimand]["trick"] != PLACEBO],
-            estimand, data.units, higher=higher,
+            estimand, data.units, higher=higher, untuned=is_untuned(design),
         )
     ]  # fmt: skip
     return {
         "tuned": True,
+        "untuned": is_untuned(design),
         "unit": data.units.difference.strip(),
         "references": [ESTIMANDS[name].where for name in references(data)],
         "rows": tuned_rows(data),
@@ -44,6 +47,7 @@ def ranking(data: ReportData) -> Content:
         "words": _words(data),
         "waterfall": plots.waterfall(ladder, data.units, higher=higher) if ladder else None,
         "ladder": _ladder(data) if ladder else None,
+        "gains": gains_text(data),
         "removed": _removed(data),
         "steps": _steps(design),
         "curves": curves,
@@ -66,10 +70,10 @@ def design(data: ReportData) -> Content:
         "facts": tables.facts(
             [
                 ("Design", document.get("note")),
-                ("Runs", ", ".join(f"{count(number)} {name}" for name, number in spent.items())),
-                ("Budget", _budget(data)),
-                ("Margin", f"{margin_text(document, data.units)} ({document['margin_source']})"),
-                ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
+                ("Runs used", f"{count(sum(spent.values()))}: {', '.join(f'{count(number)} {name}' for name, number in spent.items())}" if spent else ""),
+                ("Upper limit", _limit(data)),
+                ("Margin", f"{margin_text(document, data.units)} ({margin_source(document)})"),
+                ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, {_levels(racing['levels'])}"),
                 ("Tuning of an arm", _tuning(tuning)),
                 ("σ̂ of a run", "; ".join(scatter)),
                 ("Validation data", "split anew for every seed" if document.get("resplit") else "the task's own split"),
@@ -92,15 +96,29 @@ def methods(data: ReportData) -> str:
     looks = len(racing["pairs"])
     return (
         f"Each trick was added to (or taken out of) {' and '.join({ADD_ONE: 'the baseline', TOGGLE: 'the recipe that a search had found'}[name] for name in references(data))}. "
-        f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then "
+        f"{_how_tuned(tuning, untuned=is_untuned(document))} "
         "compared with its reference on fresh paired training seeds"
         f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "
-        f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, with levels "
-        f"{', '.join(f'{level:.3g}' for level in racing['levels'])} that spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
+        f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, "
+        f"{_levels(racing['levels'])}, which spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
         "differences with t intervals (95 %, each by itself); variances are moderated over arms (Smyth 2004); verdicts are Holm-adjusted "
         f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(document, data.units)} (two one-sided tests; "
-        f"margin: {document['margin_source']}). Runs that failed count as a constant prediction."
+        f"margin: {margin_source(document)}). Runs that failed count as a constant prediction."
     )
+
+
+def _how_tuned(tuning: Mapping[str, int], *, untuned: bool) -> str:
+    if untuned:
+        return "Only the references were tuned; every arm had its usual setting at its reference's rate (another optimizer at a rate scaled to its own), and was"
+    return f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then"
+
+
+def _levels(levels: Sequence[float]) -> str:
+    """`each at level 0.0056`, or all of them where they differ."""
+    shown = [f"{level:.3g}" for level in levels]
+    if len(set(shown)) == 1:
+        return f"{'each ' if len(shown) > 1 else ''}at level {shown[0]}"
+    return f"at levels {', '.join(shown)}"
 
 
 def _scored(what: str) -> str:
@@ -115,16 +133,21 @@ def _tuning(budget: Mapping[str, int]) -> str:
     return f"{first}, then at most {plural(rounds, 'round')} of {budget['finalists'] * budget['repeats']} until it is settled"
 
 
-def _budget(data: ReportData) -> str:
-    """The budget that was asked for; if it was a time, what the other stages left for the ranking."""
-    design = data.design or {}
-    asked, whole = str(design["budget"].get("asked") or ""), str((design.get("fit") or {}).get("asked") or "")
-    if not asked or asked.endswith("runs"):
-        return f"{count(design['budget']['runs'])} runs" + (" (asked)" if asked else "")
-    left = (
-        duration(float(asked[:-1])) if asked.endswith("s") else asked
-    )  # a study divides its time into seconds
-    return f"{left} for the ranking" + (f", of {whole} for the study" if whole else "")
+def _limit(data: ReportData) -> str:
+    """What the ranking may use at most: runs, or a time; and where that comes from."""
+    budget, whole = (
+        (data.design or {})["budget"],
+        str(((data.design or {}).get("fit") or {}).get("asked") or ""),
+    )
+    asked = str(budget.get("asked") or "")
+    seconds = longest_seconds(asked, budget.get("seconds"))
+    if seconds is None:
+        return f"{count(budget['runs'])} runs, {'as asked' if asked else 'as the search is small'}; a tenth more to finish a look"
+    if asked:
+        return f"{duration(seconds)} for the ranking" + (
+            f", of {whole} for the study" if whole else ", as asked"
+        )
+    return f"{duration(seconds)}, until nine tricks in ten are decided; no budget was given"
 
 
 def _words(data: ReportData) -> str:
@@ -163,14 +186,14 @@ def _ladder(data: ReportData) -> ReportTable:
     ladder, units = (data.design or {})["ladder"], data.units
     rows = [
         (
-            step["trick"], step["change"], str(step["settings"] or ""), "" if step["rate"] is None else f"{step['rate']:g}",
+            label, str(step["settings"] or ""), "" if step["rate"] is None else f"{step['rate']:g}",
             units.effect(step["effect"]), units.interval(step["low"], step["high"]), str(step["pairs"]),
         )
-        for step in ladder["steps"]
+        for step, label in zip(ladder["steps"], step_labels(ladder), strict=True)
     ]  # fmt: skip
     total = ladder["total"]
-    rows.append(("all steps", "", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
+    rows.append(("all steps", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
     return ReportTable(
-        (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
+        (("Step", "name"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
         tuple(rows),
     )  # fmt: skip

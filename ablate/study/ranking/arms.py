@@ -9,6 +9,7 @@ from statistics import median
 from ablate.analysis.model_parts import WITHOUT_IT
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import ADD_ONE, TOGGLE, TunedEstimand
+from ablate.records.digits import rounded, rounded_text
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO, Parameter, Trick, Value
@@ -149,7 +150,7 @@ def spread(parameter: Parameter) -> list[Value]:
     values: list[Value] = []
     for share in SHARES:
         value = low * (high / low) ** share if parameter.log else low + share * (high - low)
-        values.append(round(value) if parameter.is_integer else float(f"{value:.2g}"))
+        values.append(round(value) if parameter.is_integer else rounded(value, 2))
     return values
 
 
@@ -171,7 +172,7 @@ def described(recipe: Recipe, arm: Arm) -> str:
     """The settings of the arm's trick in words; what it is compared with is in `arm.against`."""
     settings = {key: value for key, value in recipe.get(arm.trick, {}).items() if key != LR}
     return ", ".join(
-        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+        f"{key}={rounded_text(value)}" if isinstance(value, float) else f"{key}={value}"
         for key, value in settings.items()
     )
 
@@ -187,7 +188,7 @@ def _typical(trick: Trick, liked: Sequence[Settings]) -> dict[str, Value]:
     for parameter in trick.parameters:
         if parameter.is_number:
             value = median(float(settings[parameter.name]) for settings in liked)
-            first[parameter.name] = round(value) if parameter.is_integer else float(f"{value:.3g}")
+            first[parameter.name] = round(value) if parameter.is_integer else rounded(value)
     return first
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
+from ablate.records.study_rank import ENOUGH, longest_seconds
 from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
 
-PATIENCE, ENOUGH = 1500.0, 0.9
-"""Where no budget is given, the race goes on to so many seconds of the stage until this share of the tricks is decided."""
 LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
 RUNGS = 5
@@ -59,6 +58,19 @@ class RankBudget:
             str(document["asked"]),
             document.get("seconds"),
             document["seconds_per_run"],
+        )
+
+    @property
+    def longest(self) -> float | None:
+        """Seconds of the stage, at most; None where runs limit it."""
+        return longest_seconds(self.asked, self.seconds)
+
+    def runs_at_most(self, seconds_per_run: float, workers: int) -> int:
+        """Runs of the stage, at most: those that were declared, or what the longest time allows."""
+        return (
+            self.runs
+            if self.longest is None
+            else max(self.runs, int(self.longest * workers / seconds_per_run))
         )
 
     @property
@@ -131,8 +143,7 @@ def fits(
 ) -> bool:
     """Whether `runs` more, which take workers `seconds`, fit, with a tenth over, the share `decided` of the tricks having a verdict. A budget of time
     counts by what runs took, not by the clock: resumed, the stage ends where it would have ended."""
-    if budget.seconds is None:
+    if budget.seconds is None or budget.longest is None:
         return spent.runs + runs <= OVER * budget.runs
-    patient = not budget.asked and decided < ENOUGH
-    limit = max(budget.seconds, PATIENCE) if patient else budget.seconds
+    limit = budget.longest if decided < ENOUGH else budget.seconds
     return (spent.seconds + seconds) / (BUSY * workers) <= OVER * limit

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ablate.ranking.designs.racing import PAIRS, Racing
 from ablate.records.errors import InputError
-from ablate.study.ranking.budget import OVER, PATIENCE, RankBudget, runs_of, seconds_in
+from ablate.study.ranking.budget import OVER, RankBudget, runs_of, seconds_in
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs, runs_for_trials
 
 TUNED, FIRST_LOOK = 9, 0.6
@@ -104,10 +104,9 @@ def after_tuning(
 
     A budget in runs stays as it is.
     """
-    if budget.seconds is None or seconds_per_run is None:
+    if budget.longest is None or seconds_per_run is None:
         return budget
-    seconds = budget.seconds if budget.asked else max(budget.seconds, PATIENCE)
-    runs = int(seconds * workers / seconds_per_run)
+    runs = int(budget.longest * workers / seconds_per_run)
     least = LEAST_PAIRS if budget.asked else LEVELS[FLOOR][1]
     most = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
     choices = [

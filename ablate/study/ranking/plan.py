@@ -93,8 +93,8 @@ def tuned_plan(
     return {
         "design": TUNED, "around": around, "margin": asked.margin, "arms": counts,
         "left_out": {estimand: dict(one.left_out) for estimand, one in arms.items()},
-        "budget": asked.budget, "runs_at_most": budget.runs, "tuning": budget.tuning.to_json(),
-        "tuning_runs": budget.tuning.runs, "looks": list(pairs), "runs": runs,
+        "budget": asked.budget, "runs_at_most": budget.runs_at_most(seconds_per_run, workers), "seconds_at_most": budget.longest, "tuning": budget.tuning.to_json(),
+        "tuning_runs_likely": round(budget.tuning.likely), "tuning_runs_at_most": budget.tuning.runs, "looks": list(pairs), "runs": runs,
         "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,
         "seconds": seconds if asked.budget else min(seconds, LONGEST), "seconds_of_all": seconds,
     }  # fmt: skip

@@ -22,7 +22,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, settings_of_best_trials
-from ablate.study.ranking.budget import PATIENCE, RankBudget, Spent, seconds_in, seconds_of
+from ablate.study.ranking.budget import RankBudget, Spent, seconds_in, seconds_of
 from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
 from ablate.study.ranking.estimates import LEVELS, expected, runs_for_trials
 from ablate.study.ranking.rounds import Rows
@@ -152,7 +152,7 @@ def design_line(budget: RankBudget, arms: int, workers: int) -> str:
         where, limit = "budget", f"about {budget.seconds:.0f} s"
     else:
         seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
-        limit = f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine tricks in ten are decided"
+        limit = f"about {seconds:.0f} s, up to {max(budget.longest or 0.0, seconds):.0f} s until nine tricks in ten are decided"
     first, most = budget.tuning.first, budget.tuning.runs
     tuning = f"{first} to {most} tuning runs" if first < most else f"{most} tuning run{'s' * (most > 1)}"
     return f"rank: {arms} arms, {tuning} each, then up to {budget.racing.pairs[-1]} paired seeds ({where}: {limit})"
