@@ -110,12 +110,18 @@ Exclude = Annotated[str, typer.Option(help="Without these tricks, by commas.")]
 
 
 @dataclass(frozen=True)
-class ChoiceOptions:
+class SpaceOptions:
+    """Which tricks a study decides."""
+
+    include: Include = ""
+    exclude: Exclude = ""
+
+
+@dataclass(frozen=True)
+class ChoiceOptions(SpaceOptions):
     """What a study decides, and by which metric."""
 
     metric: Metric = ""
-    include: Include = ""
-    exclude: Exclude = ""
 
 
 @dataclass(frozen=True)
@@ -139,13 +145,13 @@ class StudyOptions:
         """The user's own tricks, among them an optimizer that is named as a class."""
         return (*(self.tricks or ()), *([self.optimizer] if "." in self.optimizer else []))
 
-    def edits(self, trials: int | None = None, choice: ChoiceOptions | None = None) -> Overrides:
+    def edits(self, trials: int | None = None, choice: SpaceOptions | None = None) -> Overrides:
         """The changes of the study file that the options ask for."""
         from ablate.api.settings import Overrides
         from ablate.records.study import measured_on_validation
 
-        choice = choice or ChoiceOptions()
-        metric = measured_on_validation(choice.metric)
+        choice = choice or SpaceOptions()
+        metric = measured_on_validation(choice.metric) if isinstance(choice, ChoiceOptions) else ""
         include, exclude = listed(choice.include), listed(choice.exclude)
         return Overrides(trials, self.seed, self.epochs, metric or None, include, exclude, self.optimizer)
 

@@ -14,6 +14,7 @@ from ablate.cli.options import (
     MachineOptions,
     Margin,
     OutputOptions,
+    SpaceOptions,
     StudyOptions,
     check_margin,
     grouped,
@@ -48,6 +49,7 @@ def rank(
     *,
     external: ExternalRequest,
     study: StudyOptions,
+    space: SpaceOptions,
     machine: MachineOptions,
     output: OutputOptions,
 ) -> None:
@@ -58,7 +60,7 @@ def rank(
     --optuna it shows exploratory effects from the trials of an Optuna study, next to Optuna's importances.
     The default tunes every trick by the same rule, on the baseline and in the recipe, and races it against its reference
     on paired seeds; ablate plan shows what it will run, and when another design is better.
-    Examples: ablate rank digits --around baseline · ablate rank my.toml --budget 10m --margin 0.005
+    Examples: ablate rank digits --around baseline · ablate rank my_task.py:task --around baseline --include dropout,mixup · ablate rank my.toml --budget 10m --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
     check_margin(margin)
@@ -88,7 +90,7 @@ def rank(
         )  # fmt: skip
 
     options = options_of(study, machine, output)
-    opened = open_study(given, options, study.edits(), change)
+    opened = open_study(given, options, study.edits(choice=space), change)
     done = run_stages(opened, options, ["rank", "report"], quiet=output.silent)
     if output.json:
         print_json(done.document)

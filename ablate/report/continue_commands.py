@@ -26,10 +26,9 @@ def fitted(data: ReportData) -> Mapping[str, Any]:
 def again(data: ReportData, **options: str | None) -> str:
     """The command by which the study was run, all stages of it, with `options` in place of its own (None: without that one). One from its
     name if that was no such command: `ablate rank --around baseline` where the baseline is all that was ranked and there was no search."""
-    words = _words(str(data.study.get("command", "")))
-    if words[:2] != ["ablate", "study"]:
-        design = data.design or {}
-        alone = data.search is None and design.get("around") is not None and design["around"] == design.get("baseline")  # fmt: skip
+    words, design = _words(str(data.study.get("command", ""))), data.design or {}
+    alone = data.search is None and design.get("around") is not None and design["around"] == design.get("baseline")  # fmt: skip
+    if words[:2] not in (["ablate", "study"], ["ablate", "rank" if alone else "study"]):
         words = ["ablate", "rank" if alone else "study", *shlex.split(data.asked)]
         words += ["--around", "baseline"] if alone else []
     replaced = {"--stages", *(f"--{name}" for name in options)}

@@ -145,6 +145,20 @@ def test_a_report_names_tables_of_another_program(capsys, here):
     assert said.code == 0
 
 
+def test_only_the_tricks_that_are_asked_for_are_ranked(capsys, here):
+    (here / "few.toml").write_text(
+        STUDY.replace('design = "screening"\nwaves = 1\n', 'around = "baseline"\n')
+    )
+    words = ("rank", "few.toml", "--include", "dropout", "--budget", "60runs", *INLINE)
+    said = ablate(capsys, *words, "--json")
+    assert said.code == 0, said.err
+    ranked = {row["trick"] for row in json.loads(said.out)["ranking"]}
+    assert "dropout" in ranked
+    assert "weight_decay" not in ranked
+    said = ablate(capsys, *words, "--exclude", "dropouts")
+    assert (said.code, "dropouts" in said.err) == (2, True)
+
+
 def test_a_gate_that_fails_is_told_and_exits_1(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blind = TASK.replace("nn.Linear(4, 8)", "Blind(), nn.Linear(4, 8)").replace(

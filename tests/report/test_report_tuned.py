@@ -318,6 +318,13 @@ def test_a_baseline_that_was_ranked_without_a_search_is_ranked_again_alone():
     data.study["command"] = "ablate lr-find digits"
     data.design["around"] = data.design["baseline"] = BASELINE
     assert again(data, budget="900runs") == "ablate rank digits --around baseline --budget 900runs"
+    data.study["command"] = (
+        "ablate rank my.py:task --around baseline --include dropout,mixup --budget 200runs"
+    )
+    assert (
+        again(data, budget="9m")
+        == "ablate rank my.py:task --around baseline --include dropout,mixup --budget 9m"
+    )
     data.design["around"] = RECIPE
     assert again(data, budget="9m") == "ablate study digits --budget 9m"
 
