@@ -14,6 +14,7 @@ from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
 from ablate.study.ranking.ladder import recommended_rung
 from ablate.study.ranking.lean_recipe import _dispensable, _with_helpful, without
+from ablate.study.ranking.recipes import without_tricks
 from ablate.study.ranking.tuned import Tuned
 
 CATALOGUE = registry()
@@ -55,6 +56,58 @@ def test_the_baseline_s_choice_of_a_slot_comes_back_at_its_own_rate() -> None:
     recipe = without(stage_of(), FOUND, ["swa", "one_cycle"], tuned_at(cosine=0.02, one_cycle=0.001))
     assert set(recipe) == {"lion", "cosine", "adaptive_clip", "label_smoothing"}
     assert rate_of(recipe, CATALOGUE) == 0.02
+
+
+def swap_row(name: str, effect: float, verdict: str = "no measurable effect") -> dict[str, Any]:
+    """The row of the baseline's choice of a slot, which takes the place of the recipe's."""
+    return {"trick": name, "estimand": "toggle", "in_recipe": False, "verdict": verdict, "effect": effect}
+
+
+def in_place(name: str, settings: dict[str, Any], replaced: str) -> dict[str, Tuned]:
+    """The toggle arm of a trick that replaces another one of the recipe found."""
+    recipe = FOUND.without(replaced).with_trick(CATALOGUE, name, settings)
+    return {f"toggle: {name}": Tuned(Arm("toggle", name, (recipe,)), recipe, ())}
+
+
+def test_an_optimizer_that_does_no_better_than_the_baseline_s_is_ballast() -> None:
+    """The rate is that of momentum's arm, twice as high where swa's says so."""
+    tuned = tuned_at(swa=0.02) | in_place("momentum", {"lr": 0.3}, "lion")
+    fact = fact_of({"swa": 0.0})
+    fact["rows"].append(swap_row("momentum", -0.002))
+    removed = _dispensable(stage_of(), FOUND, tuned, fact, range(20))
+    assert removed == ["swa", "lion"]
+    recipe = without(stage_of(), FOUND, removed, tuned)
+    assert set(recipe) == {"momentum", "one_cycle", "adaptive_clip", "label_smoothing"}
+    assert rate_of(recipe, CATALOGUE) == pytest.approx(0.7)  # of the lattice, next to 0.6
+
+
+@pytest.mark.parametrize("verdict", ["undecided", "hurts a little", "helps"])
+def test_an_optimizer_without_a_verdict_of_no_effect_is_no_ballast(verdict: str) -> None:
+    fact = {"rows": [swap_row("momentum", -0.002, verdict)], "margin": 0.01}
+    assert _dispensable(stage_of(), FOUND, tuned_at(), fact, range(20)) == []
+
+
+def test_a_schedule_that_helps_but_no_more_than_the_baseline_s_goes_back_to_it() -> None:
+    fact = fact_of({"one_cycle": 0.03}, "helps")
+    fact["rows"].append(swap_row("cosine", 0.001))
+    tuned = tuned_at()
+    removed = _dispensable(stage_of(), FOUND, tuned, fact, range(20))
+    assert removed == ["one_cycle"]
+    assert "cosine" in without(stage_of(), FOUND, removed, tuned)
+
+
+def test_an_optimizer_that_comes_back_excludes_what_it_excluded_in_its_arm() -> None:
+    found = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "weight_decay": {}, "mixup": {}})
+    baseline = Recipe.of(CATALOGUE, {"adamw": {"lr": 0.01}})
+    assert set(without_tricks(found, ["momentum"], baseline, CATALOGUE)) == {"adamw", "mixup"}
+
+
+def test_a_rate_of_one_optimizer_is_not_tried_with_another() -> None:
+    """The lean recipe trains with momentum at 0.3; the arms of what helps trained with lion at 0.01 and 0.02."""
+    fact, arms = helpful(mixup=0.02)
+    lean = FOUND.without("lion").with_trick(CATALOGUE, "momentum", {"lr": 0.3})
+    _with_helpful(stage_of(), lean, arms, fact, range(20))
+    assert [step["rate"] for step in fact["lean_added"]] == pytest.approx([0.7, 0.3])
 
 
 def test_what_baseline_and_recipe_share_is_taken_out_of_both() -> None:

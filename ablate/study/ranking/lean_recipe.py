@@ -2,7 +2,7 @@
 
 It is the recipe found without the tricks that hurt in it, without those that the baseline lacks and that have no measurable effect, as far as it is not
 worse without them together (two tricks may each be dispensable only because the other is there), and with those that help in it, as far as it is
-better with them. After a ranking on the baseline alone, it is the baseline with all tricks that help it. Where a rung of the ladder is better than
+better with them. A trick in whose place the baseline's choice of the slot (its optimizer, its schedule) does as well has no effect either. After a ranking on the baseline alone, it is the baseline with all tricks that help it. Where a rung of the ladder is better than
 the lean recipe, that rung is recommended.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ablate.ranking.estimands import reference_of
 from ablate.records.designs import ADD_ONE, TOGGLE
-from ablate.records.recipe import Recipe, conflict
+from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import rate_of, with_rate
@@ -28,7 +28,7 @@ from ablate.study.ranking.tuning_points import lattice
 LADDER, LEAN = 0x1ADD, 0x1EA7
 LEAN_STAGE = "lean", "rank, lean recipe"
 """The stage in the ledger and in the progress."""
-BALLAST = ("hurts", "hurts a little", "no measurable effect")
+NO_EFFECT = "no measurable effect"
 
 
 def lean_and_ladder(
@@ -106,22 +106,29 @@ def _pairs(
     """Seeds of every recipe of the lean stage and the ladder: what the budget leaves, within limits."""
     helpful = len(_helpful(stage, recipe_found, fact))
     rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"])) + helpful
-    recipes = 3 + rungs + len(_ballast(fact, baseline)) + helpful
+    recipes = 3 + rungs + len(_ballast(stage.catalogue, recipe_found, baseline, fact)) + helpful
     left: int = budget.runs - fact["spent"]["tuning"] - fact["spent"]["race"] - rungs * budget.tuning.runs
     return max(LEAN_PAIRS[0], min(budget.lean_pairs, left // recipes))
 
 
-def _ballast(fact: Mapping[str, Any], baseline: Recipe) -> list[dict[str, Any]]:
-    """Rows of the tricks of the recipe found that hurt in it, or that the baseline lacks and that have no measurable effect, the least useful first."""
-    rows = [
-        row
-        for row in fact["rows"]
-        if row["in_recipe"]
-        and row["estimand"] == TOGGLE
-        and row["verdict"] in BALLAST
-        and (row["verdict"].startswith("hurts") or row["trick"] not in baseline)
-    ]
-    return sorted(rows, key=lambda row: float(row["effect"]))
+def _ballast(
+    catalogue: Catalogue, recipe_found: Recipe, baseline: Recipe, fact: Mapping[str, Any]
+) -> list[str]:
+    """Tricks of the recipe found, the least useful first: those that hurt in it, those that the baseline lacks and that have no measurable effect, and those
+    in whose place the baseline's choice of their slot has none."""
+    effects: dict[str, float] = {}
+    for row in fact["rows"]:
+        name, verdict, effect = row["trick"], row["verdict"], float(row["effect"])
+        if row["estimand"] != TOGGLE or name == PLACEBO:
+            continue
+        slot = catalogue[name].slot
+        replaced = recipe_found.slot(catalogue, slot) if slot else None
+        if row["in_recipe"]:
+            if verdict.startswith("hurts") or (verdict == NO_EFFECT and name not in baseline):
+                effects.setdefault(name, effect)
+        elif replaced and name in baseline and verdict == NO_EFFECT:
+            effects[replaced] = -effect
+    return sorted(effects, key=lambda name: effects[name])
 
 
 def _hurting(fact: Mapping[str, Any]) -> set[str]:
@@ -150,8 +157,16 @@ def without(
 
 
 def _scaled(rate: float | None, own: float | None, usual: float | None) -> float | None:
-    """`rate`, as many times as high as an arm's `own` rate is than the recipe's `usual` one; unchanged where an optimizer has no rate."""
-    return rate * (own / usual) if rate and own and usual else rate
+    """`rate`, as many times as high as an arm's `own` rate is than the recipe's `usual` one; the arm's own where the recipe's optimizer has no rate,
+    unchanged where the arm's has none."""
+    if not own:
+        return rate
+    return rate * (own / usual) if rate and usual else own
+
+
+def _same_optimizer(one: Recipe, other: Recipe, catalogue: Catalogue) -> bool:
+    """Whether both train with the same optimizer, so that a rate of one is a rate for the other."""
+    return one.slot(catalogue, OPTIMIZER) == other.slot(catalogue, OPTIMIZER)
 
 
 def _dispensable(
@@ -163,15 +178,15 @@ def _dispensable(
 ) -> list[str]:
     """The tricks that are taken out of the recipe found, the least useful first.
 
-    All that hurt in it, or that the baseline lacks and that have no measurable effect, are candidates. Recipes without the first 1, 2, … of them run on the
+    Those of `_ballast` are candidates. Recipes without the first 1, 2, … of them run on the
     same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound). The
     candidate after it stays, and the others are tried in the same way. Tricks that hurt are removed in any case.
     """
-    ballast = _ballast(fact, stage.baseline)
+    candidates = _ballast(stage.catalogue, recipe_found, stage.baseline, fact)
+    hurting = [name for name in candidates if name in _hurting(fact)]
     final = stage.is_final(recipe_found)
     tried: list[dict[str, Any]] = []
     removed: list[str] = []
-    candidates = [row["trick"] for row in ballast]
     while candidates:
         ways = [[*removed, *candidates[:number]] for number in range(1, len(candidates) + 1)]
         recipes = [recipe_found, *(without(stage, recipe_found, names, tuned) for names in ways)]
@@ -188,8 +203,7 @@ def _dispensable(
         removed += candidates[:harmless]
         candidates = candidates[harmless + 1 :]
     fact["lean_tried"] = tried
-    hurting = _hurting(fact)
-    return list(dict.fromkeys([*removed, *(row["trick"] for row in ballast if row["trick"] in hurting)]))
+    return list(dict.fromkeys([*removed, *hurting]))
 
 
 def _helpful(stage: TunedStage, recipe: Recipe, fact: Mapping[str, Any]) -> list[str]:
@@ -223,16 +237,21 @@ def _with_helpful(
     catalogue, names = stage.catalogue, _helpful(stage, lean, fact)
     if not names:
         return [], lean
-    usual, before = rate_of(tuned[reference_of(TOGGLE)].recipe, catalogue), rate_of(lean, catalogue)
+    found = tuned[reference_of(TOGGLE)].recipe
+    usual, before = rate_of(found, catalogue), rate_of(lean, catalogue)
     together, recipe = before, lean
     recipes: list[tuple[int, Recipe]] = []
     for number, name in enumerate(names, start=1):
         arm = tuned[f"toggle: {name}"].recipe
         own = rate_of(arm, catalogue)
-        together = _scaled(together, own, usual)
+        another = catalogue[name].slot == OPTIMIZER and not _same_optimizer(lean, found, catalogue)
+        together = own if another else _scaled(together, own, usual)
         recipe = recipe.without(*(other for other in recipe if conflict(catalogue[name], catalogue[other])))
         recipe = recipe.with_trick(catalogue, name, arm[name])
-        rates = dict.fromkeys(lattice(rate) if rate else None for rate in (together, own, before))
+        own_rates = [
+            rate_of(one, catalogue) for one in (arm, lean) if _same_optimizer(one, recipe, catalogue)
+        ]
+        rates = dict.fromkeys(lattice(rate) if rate else None for rate in (together, *own_rates))
         recipes += [(number, with_rate(recipe, catalogue, rate)) for rate in rates]
     arms = {"added 0": lean} | {f"added {place}": one for place, (_, one) in enumerate(recipes, start=1)}
     scores = scores_of(stage, arms, seeds, *LEAN_STAGE, final=stage.is_final(*arms.values()))
