@@ -51,9 +51,9 @@ FIGURES = {
 }  # fmt: skip
 """The figures of a step of lr-find."""
 KEPT = {
-    "trick": str, "without?": [str], "put_back?": [str], **{f"{key}?": kind for key, kind in INTERVAL.items()},
+    "trick": str, "why": str, "against?": str, "without?": [str], "put_back?": [str], **{f"{key}?": kind for key, kind in INTERVAL.items()},
 }  # fmt: skip
-"""Ballast that had to stay in the lean recipe, and the step that says so."""
+"""A trick without an effect that is in the lean recipe, and the step that says that it has to stay."""
 TUNED = {
     "kind": str, "around": RECIPE, "baseline": RECIPE, "margin": NUMBER, "margin_source?": str, "metric?": str, "rows?": [EFFECT],
     "tuning?": Each([POINT]), "edges?": [str], "left_out?": Each(Each(str)), "complete?": bool, "spent?": Each(int),

@@ -137,6 +137,11 @@ def test_what_had_to_stay_is_told_with_the_step_that_says_so() -> None:
     assert [kept["trick"], *fact["lean"]["removed"]] in (["swa", "dropout"], ["dropout", "swa"])
 
 
+def test_a_trick_of_the_baseline_without_an_effect_stays_with_the_reason() -> None:
+    fact = Simulation().ranked(cosine=NO_EFFECT, swa=HELPS).outcome()
+    assert fact["lean"]["kept"] == [{"trick": "cosine", "why": "the baseline has it"}]
+
+
 def test_what_had_to_stay_is_tried_again_with_what_was_added() -> None:
     """One of swa, dropout and mixup is needed, and mixup is worth more."""
     needed = one_of("swa", "dropout", "mixup")
@@ -177,7 +182,7 @@ def test_where_no_run_is_left_a_candidate_stays_untried() -> None:
     world = Simulation(lambda recipe: -0.1 * ("swa" not in recipe or "dropout" not in recipe))
     fact = world.ranked(swa=NO_EFFECT, label_smoothing=NO_EFFECT, dropout=NO_EFFECT).outcome(runs=0)
     assert len(fact["lean_tried"]) == 3
-    assert {step["trick"] for step in fact["lean"]["kept"] if "without" not in step}
+    assert {step["why"] for step in fact["lean"]["kept"]} >= {"no run was left to try the recipe without it"}
 
 
 verdicts = st.sampled_from([NO_EFFECT, HELPS, HURTS, "helps a little", "hurts a little", "undecided"])

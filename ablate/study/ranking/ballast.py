@@ -61,6 +61,15 @@ def hurting(fact: Mapping[str, Any]) -> set[str]:
     }
 
 
+def without_effect(fact: Mapping[str, Any]) -> list[str]:
+    """The tricks of the recipe found that have no measurable effect in it."""
+    return [
+        row["trick"]
+        for row in fact["rows"]
+        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"] == NO_EFFECT
+    ]
+
+
 def without(stage: TunedStage, recipe: Recipe, names: Sequence[str], tuned: Mapping[str, Tuned]) -> Recipe:
     """`recipe` without tricks of the recipe found, the baseline's choice of their slots in their place, at the rate that it probably wants: what each
     arm's own rate says, all of them together."""

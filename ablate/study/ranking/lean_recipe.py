@@ -18,9 +18,10 @@ from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
+from ablate.records.words import joined
 from ablate.study.ranking.additions import RATES, helpful, with_helpful
 from ablate.study.ranking.arms import rate_of, with_rate
-from ablate.study.ranking.ballast import Removal, ballast, dispensable, hurting, without
+from ablate.study.ranking.ballast import Removal, ballast, dispensable, hurting, without, without_effect
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.ladder import rungs_of, train_ladder, tuned_rungs
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
@@ -52,7 +53,7 @@ def lean_and_ladder(
     )
     recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
-    fact["lean"] = _changes(stage, recipe_found, recipes[-1], removal, added)
+    fact["lean"] = _changes(stage, recipe_found, recipes[-1], removal, added, fact)
     fact["ladder"] = train_ladder(stage, rungs, [baseline, *recipes], seeds, hurting(fact)) if rungs else None
     steps = fact["ladder"]["recommended"] if fact["ladder"] else 0
     gain = fact["ladder"]["steps"][(steps or len(rungs)) - 1]["gain"] if fact["ladder"] else None
@@ -165,15 +166,37 @@ def _lean(
 
 
 def _changes(
-    stage: TunedStage, recipe_found: Recipe, lean: Recipe, removal: Removal, added: Sequence[str]
+    stage: TunedStage,
+    recipe_found: Recipe,
+    lean: Recipe,
+    removal: Removal,
+    added: Sequence[str],
+    fact: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The lean recipe and how it differs from the recipe found. `removed`: what it lacks, of which `replaced` has what stands in its place; `kept`: the
-    candidates that had to stay, with the step that says so."""
+    """The lean recipe and how it differs from the recipe found. `removed`: what it lacks, of which `replaced` has what stands in its place; `kept`: its tricks
+    without an effect, with the reason."""
     catalogue = stage.catalogue
     gone = [name for name in dict.fromkeys([*removal.removed, *recipe_found]) if name not in lean]
     new = [name for name in lean if name not in recipe_found]
     replaced = {name: other for name in gone for other in new if conflict(catalogue[name], catalogue[other])}
-    kept = [{"trick": name, **(step or {})} for name, step in removal.kept.items() if name in lean]
+    kept = [_stays(stage, name, step) for name, step in removal.kept.items() if name in lean]
+    kept += [
+        {"trick": name, "why": "the baseline has it"}
+        for name in without_effect(fact)
+        if name in lean and name in stage.baseline
+    ]
     return {
         "recipe": lean.to_dict(), "removed": gone, "added": [*added], "replaced": replaced, "kept": kept,
     }  # fmt: skip
+
+
+def _stays(stage: TunedStage, name: str, step: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Why ballast is still in the recipe. `against`: the baseline's choice of its slot, which would stand in its place."""
+    slot = stage.catalogue[name].slot
+    other = stage.baseline.slot(stage.catalogue, slot) if slot else None
+    why = (
+        f"without {joined(step['without'])} the recipe may be worse by more than the margin"
+        if step
+        else "no run was left to try the recipe without it"
+    )
+    return {"trick": name, "why": why, **({"against": other} if other else {}), **(step or {})}
