@@ -19,7 +19,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking import tuning
-from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
+from ablate.study.ranking.arms import Arm, arms_of, estimands_of, rate_of, with_rate
 from ablate.study.ranking.budget import check_budget, runs_of
 from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs
@@ -94,6 +94,12 @@ def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> Non
     assert all("weight_decay" not in recipe for recipe in by_trick["adamw"].recipes)
     kinds = {recipe["activation"]["kind"] for recipe in by_trick["activation"].recipes}
     assert kinds == set(CATALOGUE["activation"].parameter("kind").choices)
+
+
+def test_a_recipe_found_that_differs_in_the_rate_alone_is_not_compared_with_itself() -> None:
+    assert estimands_of(with_rate(BASELINE, CATALOGUE, 0.03), BASELINE) == ("add-one",)
+    slower = {"lr": 0.1, "momentum": 0.95}
+    assert estimands_of(BASELINE.with_trick(CATALOGUE, "momentum", slower), BASELINE) == ("add-one", "toggle")
 
 
 def test_an_enemy_that_is_no_optimizer_is_left_out_with_the_reason() -> None:

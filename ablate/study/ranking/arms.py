@@ -57,8 +57,14 @@ class Arms:
 
 
 def estimands_of(winner: Recipe, baseline: Recipe) -> tuple[TunedEstimand, ...]:
-    """What is ranked: on the baseline, and on the recipe found where that is another one."""
-    return (ADD_ONE,) if same_recipe(winner, baseline) else (ADD_ONE, TOGGLE)
+    """What is ranked: on the baseline, and on the recipe found where that is another one. The learning rate, which is tuned, makes none."""
+    same = same_recipe(*(one.map(lambda _, settings: without_rate(settings)) for one in (winner, baseline)))
+    return (ADD_ONE,) if same else (ADD_ONE, TOGGLE)
+
+
+def without_rate(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Settings of a trick but for the learning rate."""
+    return {key: value for key, value in settings.items() if key != LR}
 
 
 def settings_of_best_trials(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
