@@ -41,7 +41,7 @@ def stays(data: ReportData, *, numbers: bool = False) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for step in shown:
         name = f"{step['trick']} (against {step['against']})" if step.get("against") else str(step["trick"])
-        size = f" ({_size(data, step)})" if numbers and "effect" in step else ""
+        size = f": {_size(data, step)}" if numbers and "effect" in step else ""
         reasons.setdefault(f"{step['why']}{size}", []).append(name)
     parts = [f"{joined(names)}, as {why}" for why, names in reasons.items()]
     return [f"No measurable effect, but still in the recipe: {'; '.join(parts)}."] if parts else []

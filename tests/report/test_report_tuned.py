@@ -200,7 +200,7 @@ def test_why_a_trick_without_an_effect_stays_is_told_on_the_page_and_in_the_summ
         "No measurable effect, but still in the recipe: mixup, as without mixup and ema the recipe may be worse"
         in page
     )
-    assert "the margin (-2.00\N{NARROW NO-BREAK SPACE}pp (-3.00 to -1.00, 90 % interval, 20 pairs)); momentum and batch_norm (against layer_norm), as the" in page  # fmt: skip
+    assert "the margin: -2.00\N{NARROW NO-BREAK SPACE}pp (-3.00 to -1.00, 90 % interval, 20 pairs); momentum and batch_norm (against layer_norm), as the" in page  # fmt: skip
     detail = verdict(data).detail
     assert "but still in the recipe: mixup, as without mixup and ema the recipe may be worse by more than the margin; momentum and" in detail  # fmt: skip
     assert "cutout, as" not in page + detail

@@ -96,6 +96,19 @@ def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> Non
     assert kinds == set(CATALOGUE["activation"].parameter("kind").choices)
 
 
+def test_what_the_recipe_may_go_back_to_is_tried_as_the_baseline_has_it() -> None:
+    """Its optimizer begins at its own rate, not at a default that is scaled as the other optimizer's rate is."""
+    baseline = Recipe.of(
+        CATALOGUE, {"momentum": {"lr": 0.03, "momentum": 0.95}, "cosine_restarts": {"cycle": 2}}
+    )
+    found = Recipe.of(CATALOGUE, {"adamw": {"lr": 0.05}, "cosine": True})
+    plan = arms_of("toggle", found, [*baseline, "linear"], CATALOGUE, {}, 3, baseline)
+    arms_by_trick = {arm.trick: arm for arm in plan.arms}
+    for name in baseline:
+        assert [recipe[name] for recipe in arms_by_trick[name].recipes] == [baseline[name]]
+    assert rate_of(arms_by_trick["linear"].recipes[0], CATALOGUE) == 0.05
+
+
 def test_a_recipe_found_that_differs_in_the_rate_alone_is_not_compared_with_itself() -> None:
     assert estimands_of(with_rate(BASELINE, CATALOGUE, 0.03), BASELINE) == ("add-one",)
     slower = {"lr": 0.1, "momentum": 0.95}
