@@ -11,6 +11,7 @@ from ablate.analysis.tuned_arms import counts
 from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
+from ablate.records.words import joined
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, setting, significant
 
@@ -158,12 +159,15 @@ def _over_found(data: ReportData, better: str) -> str:
 def _candidate(design: Document) -> str:
     """What was compared with the baseline, by name."""
     lean = design.get("lean") or {}
-    removed, added = lean.get("removed") or [], lean.get("added") or []
+    places = lean.get("replaced") or {}
+    removed = [name for name in lean.get("removed") or () if name not in places]
+    added = [name for name in lean.get("added") or () if name not in places.values()]
     changes = [
-        *([f"without {', '.join(removed)}"] if removed else []),
-        *([f"with {', '.join(added)}"] if added else []),
+        *([f"without {joined(removed)}"] if removed else []),
+        *(f"with {new} in place of {old}" for old, new in places.items()),
+        *([f"with {joined(added)}"] if added else []),
     ]
-    return " ".join(["The recipe found", *(" and ".join(changes),) * bool(changes)])
+    return " ".join(["The recipe found", *(joined(changes),) * bool(changes)])
 
 
 def _changed_rate(baseline: Document, before: Document) -> str:

@@ -228,6 +228,15 @@ def test_what_was_taken_out_is_not_in_the_recipe_that_the_page_recommends() -> N
     assert "Added to it: swa." in page
 
 
+def test_what_stands_in_the_place_of_another_trick_is_told_so() -> None:
+    document = fact(better=False)
+    lean = {"removed": ["swa", "nadam", "ema"], "added": ["mixup"], "replaced": {"nadam": "momentum"}}
+    detail = action(tuned_data({**document, "lean": {**document["lean"], **lean}})).detail
+    assert detail.startswith(
+        "The recipe found without swa and ema, with momentum in place of nadam and with mixup is not shown to be better:"
+    )
+
+
 def test_an_unfinished_ranking_names_its_command():
     advice = action(tuned_data(fact(recommended=None, ladder=None, lean=None, complete=False)))
     assert advice.command == "ablate rank digits"
