@@ -122,6 +122,8 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     why = why or (
         f"{_candidate(design)} is not shown to be better: {_gain(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
         if reason
+        else f"{_candidate(design)} is the baseline itself."
+        if left_baseline(design)
         else "No other recipe was shown to be better."
     )
     why += _over_found(data, "The baseline beats the recipe that the search found") if gain is None else ""
@@ -154,6 +156,12 @@ def _over_found(data: ReportData, better: str) -> str:
     if found["low"] > -margin:
         return f" Against the recipe that the search found: {size}, within {margin_text(design, units)}."
     return f" Against the recipe that the search found: {size}; that one may be better by more than {margin_text(design, units)}."
+
+
+def left_baseline(design: Document) -> bool:
+    """Whether the recipe found became the baseline by what was taken out of it and added to it: the two are then not compared."""
+    lean = design.get("lean") or {}
+    return bool(lean.get("removed") or lean.get("added")) and not design.get("ladder")
 
 
 def _candidate(design: Document) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ablate.records.designs import TOGGLE
 from ablate.records.document import Document
 from ablate.records.words import joined
-from ablate.report.action import action, margin_text
+from ablate.report.action import action, left_baseline, margin_text
 from ablate.report.data import ReportData
 from ablate.report.numbers import plural
 
@@ -22,6 +22,8 @@ def lean_sentences(data: ReportData) -> list[str]:
     """
     if not _has_lean(data):
         return []
+    if left_baseline(data.design or {}):
+        return [*_changes(data), "What is left is the baseline itself."]
     return [*_changes(data), *stays(data, numbers=True)]
 
 
@@ -75,7 +77,8 @@ def _changes(data: ReportData) -> Iterator[str]:
     if removed:
         places = lean.get("replaced") or {}
         names = [f"{name} (in its place {places[name]})" if name in places else name for name in removed]
-        when = ", before it was compared with the baseline" if used is None else ""
+        compared = used is None and bool(design.get("ladder"))
+        when = ", before it was compared with the baseline" if compared else ""
         yield f"Taken out of the recipe that the search found{when}: {', '.join(names)}.{_without(data, removed)}"
     added = [name for name in lean.get("added") or () if used is None or name in used]
     if added:

@@ -237,6 +237,19 @@ def test_what_stands_in_the_place_of_another_trick_is_told_so() -> None:
     )
 
 
+def test_a_recipe_found_that_became_the_baseline_is_not_told_as_compared_with_it() -> None:
+    lean = {"removed": ["nadam"], "added": [], "replaced": {"nadam": "momentum"}, "recipe": BASELINE}
+    kept = {"recipe": BASELINE, "is_baseline": True, "gain": None, "steps": 0}
+    data = tuned_data(fact(lean=lean, ladder=None, recommended=kept))
+    assert action(data).detail.startswith(
+        "The recipe found with momentum in place of nadam is the baseline itself."
+    )
+    page = render(data).html
+    assert "Taken out of the recipe that the search found: nadam (in its place momentum)." in page
+    assert "What is left is the baseline itself." in page
+    assert "compared with the baseline" not in page
+
+
 def test_an_unfinished_ranking_names_its_command():
     advice = action(tuned_data(fact(recommended=None, ladder=None, lean=None, complete=False)))
     assert advice.command == "ablate rank digits"
