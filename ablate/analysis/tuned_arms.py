@@ -65,7 +65,7 @@ def counts(fact: Mapping[str, Any]) -> tuple[int, int]:
 
 def arms_to_confirm(fact: Mapping[str, Any]) -> dict[str, Document]:
     """Arm -> the recipe that a confirmation of this complete ranking trains, without duplicates: the recipe that it recommends
-    ("winner"), the baseline and the recipe found ("as found"), each as tuned."""
+    ("winner"), the baseline and the recipe found ("as found"), each as tuned; no recipe found where the ranking was of the baseline alone."""
     tuned = {
         name: point["recipe"]
         for name, points in (fact.get("tuning") or {}).items()
@@ -75,11 +75,11 @@ def arms_to_confirm(fact: Mapping[str, Any]) -> dict[str, Document]:
     if "add-one: baseline" not in tuned:
         raise InputError("the ranking in the ledger does not say how its baseline was tuned")
     winner = dict(fact["recommended"]["recipe"])
-    others = {
-        "baseline": dict(tuned["add-one: baseline"]),
-        "as found": dict(tuned.get("toggle: recipe", tuned["add-one: baseline"])),
-    }
-    return {"winner": winner} | {name: recipe for name, recipe in others.items() if recipe != winner}
+    arms = {"winner": winner}
+    for name, reference in (("baseline", "add-one: baseline"), ("as found", "toggle: recipe")):
+        if reference in tuned and dict(tuned[reference]) not in arms.values():
+            arms[name] = dict(tuned[reference])
+    return arms
 
 
 def confirms(confirmation: Mapping[str, Any], fact: Mapping[str, Any]) -> bool:

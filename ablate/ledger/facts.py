@@ -50,6 +50,10 @@ FIGURES = {
     "cells?": [Each(SCALAR)], "lr?": [NUMBER], "loss?": Either((float, [NUMBER])),
 }  # fmt: skip
 """The figures of a step of lr-find."""
+KEPT = {
+    "trick": str, "why": str, "against?": str, "without?": [str], "put_back?": [str], **{f"{key}?": kind for key, kind in INTERVAL.items()},
+}  # fmt: skip
+"""A trick without an effect that is in the lean recipe, and the step that says that it has to stay."""
 TUNED = {
     "kind": str, "around": RECIPE, "baseline": RECIPE, "margin": NUMBER, "margin_source?": str, "metric?": str, "rows?": [EFFECT],
     "tuning?": Each([POINT]), "edges?": [str], "left_out?": Each(Each(str)), "complete?": bool, "spent?": Each(int),
@@ -58,7 +62,8 @@ TUNED = {
         "tuning": dict.fromkeys(("first", "finalists", "repeats", "rounds"), int), "racing": {"pairs": [int], "alpha": float, "levels": [float]}, "runs": int, "asked": BUDGET,
         "seconds?": NUMBER, "seconds_per_run": NUMBER,
     },
-    "lean?": {"removed": [str], "added?": [str], "recipe": RECIPE}, "ladder?": maybe(LADDER), "tuning_spent?": Each(float),
+    "lean?": {"removed": [str], "added?": [str], "replaced?": Each(str), "kept?": [KEPT], "recipe": RECIPE},
+    "ladder?": maybe(LADDER), "tuning_spent?": Each(float),
     "recommended?": {"recipe": RECIPE, "is_baseline": bool, "gain?": maybe(INTERVAL)}, "fit?": {"asked": BUDGET, **FIT},
     "late?": {"asked": BUDGET, "tricks": [str]},
 }  # fmt: skip

@@ -16,6 +16,12 @@ def alternatives(words: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def joined(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def verb(number: int, plain: str, third: str = "") -> str:
     """`diverges` of 1, `diverge` of any other number; `third`: a third person that is not `plain` with an s."""
     return (third or plain + "s") if number == 1 else plain

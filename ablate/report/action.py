@@ -11,6 +11,7 @@ from ablate.analysis.tuned_arms import counts
 from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
+from ablate.records.words import joined
 from ablate.report.data import ReportData
 from ablate.report.ladder import changes_text, gain_text, gains_text
 from ablate.report.numbers import Units, missing, plural, setting, significant
@@ -124,6 +125,8 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
     why = why or (
         f"{_candidate(design)} is not shown to be better: {gain_text(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
         if reason
+        else f"{_candidate(design)} is the baseline itself."
+        if left_baseline(design)
         else "No other recipe was shown to be better."
     )
     why += _over_found(data, "The baseline") if gain is None else f" {gains_text(data)}".rstrip()
@@ -166,15 +169,24 @@ def _over_found(data: ReportData, which: str) -> str:
     return f" {which} is not shown to be as good as {other}: {size}; that one may be better by more than {margin_text(design, units)}."
 
 
+def left_baseline(design: Document) -> bool:
+    """Whether the recipe found became the baseline by what was taken out of it and added to it: the two are then not compared."""
+    lean = design.get("lean") or {}
+    return bool(lean.get("removed") or lean.get("added")) and not design.get("ladder")
+
+
 def _candidate(design: Document) -> str:
     """What was compared with the baseline, by name."""
     lean = design.get("lean") or {}
-    removed, added = lean.get("removed") or [], lean.get("added") or []
+    places = lean.get("replaced") or {}
+    removed = [name for name in lean.get("removed") or () if name not in places]
+    added = [name for name in lean.get("added") or () if name not in places.values()]
     changes = [
-        *([f"without {', '.join(removed)}"] if removed else []),
-        *([f"with {', '.join(added)}"] if added else []),
+        *([f"without {joined(removed)}"] if removed else []),
+        *(f"with {new} in place of {old}" for old, new in places.items()),
+        *([f"with {joined(added)}"] if added else []),
     ]
-    return " ".join(["The recipe found", *(" and ".join(changes),) * bool(changes)])
+    return " ".join(["The recipe found", *(joined(changes),) * bool(changes)])
 
 
 def _changed_rate(baseline: Document, before: Document) -> str:

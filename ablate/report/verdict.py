@@ -12,6 +12,7 @@ from ablate.records.trick import PLACEBO
 from ablate.report import external
 from ablate.report.action import action, better_than, is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
+from ablate.report.lean_words import lean_in_short
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import count, duration, plural
 from ablate.report.slices import LR, Slice, slices_of
@@ -57,8 +58,8 @@ def verdict(data: ReportData, folder: Path | None = None) -> Verdict:
     tone, headline, detail = (
         (chosen.tone, chosen.headline, chosen.detail) if chosen is not None else _sentence(data)
     )
-    if chosen is not None and (parts := own_parts(data)):
-        detail = f"{detail} {parts}"
+    if chosen is not None:
+        detail = " ".join(part for part in (detail, lean_in_short(data), own_parts(data)) if part)
     return Verdict(
         tone, headline, detail, tuple(_tiles(data)), tuple(_groups(data)), tuple(_doubts(data)), chosen.command if chosen else "",
     )  # fmt: skip

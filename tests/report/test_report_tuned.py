@@ -19,6 +19,7 @@ from ablate.report.collect import _describe, gather
 from ablate.report.continue_commands import again, command_for_all, command_for_tricks
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
+from ablate.report.lean_words import UNCHANGED
 from ablate.report.numbers import Units
 from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
@@ -171,6 +172,78 @@ def test_what_was_taken_out_is_told_with_its_number():
     page = render(tuned_data({**document, "lean_tried": [step]})).html.replace("\N{MINUS SIGN}", "-")
     assert "Taken out of the recipe that the search found: ema. Without it -0.40" in page
     assert "90 % interval, 20 pairs), where ±1.00" in page
+
+
+STEP = {"without": ["mixup", "ema"], "effect": -0.02, "low": -0.03, "high": -0.01, "pairs": 20}
+STAYS = [
+    {
+        "trick": "mixup",
+        "why": "without mixup and ema the recipe may be worse by more than the margin",
+        **STEP,
+    },
+    {"trick": "momentum", "why": "the baseline has it"},
+    {"trick": "batch_norm", "against": "layer_norm", "why": "the baseline has it"},
+    {"trick": "cutout", "why": "the baseline has it"},
+]
+
+
+def test_why_a_trick_without_an_effect_stays_is_told_on_the_page_and_in_the_summary() -> None:
+    """Cutout is a trick of the lean recipe that the recommended rung does not have."""
+    document = fact()
+    data = tuned_data({**document, "lean": {**document["lean"], "kept": STAYS}})
+    page = render(data).html.replace("\N{MINUS SIGN}", "-")
+    assert (
+        "No measurable effect, but still in the recipe: mixup, as without mixup and ema the recipe may be worse"
+        in page
+    )
+    assert "the margin: -2.00\N{NARROW NO-BREAK SPACE}pp (-3.00 to -1.00, 90 % interval, 20 pairs); momentum and batch_norm (against layer_norm), as the" in page  # fmt: skip
+    detail = verdict(data).detail
+    assert "but still in the recipe: mixup, as without mixup and ema the recipe may be worse by more than the margin; momentum and" in detail  # fmt: skip
+    assert "cutout, as" not in page + detail
+    kept = {**document["recommended"], "recipe": document["baseline"], "is_baseline": True}
+    assert "still in the recipe" not in verdict(tuned_data({**document, "lean": {**document["lean"], "kept": STAYS}, "recommended": kept})).detail  # fmt: skip
+
+
+def test_a_recipe_found_that_was_not_changed_is_told_so() -> None:
+    document = fact()
+    data = tuned_data({**document, "lean": {**document["lean"], "removed": [], "added": [], "kept": []}})
+    assert UNCHANGED in render(data).html
+    assert UNCHANGED in verdict(data).detail
+    assert UNCHANGED not in verdict(tuned_data(document)).detail
+
+
+def test_what_was_taken_out_is_not_in_the_recipe_that_the_page_recommends() -> None:
+    """The recommended rung still has mixup, which the lean recipe lacks; where the baseline is kept, what was compared with it is told."""
+    document = fact()
+    lean = {**document["lean"], "removed": ["ema", "mixup"], "replaced": {"ema": "swa"}, "added": ["swa"]}
+    page = render(tuned_data({**document, "lean": lean})).html
+    assert "Taken out of the recipe that the search found: ema (in its place swa)." in page
+    assert "Added to it" not in page
+    page = render(tuned_data({**fact(better=False), "lean": lean})).html
+    assert "search found, before it was compared with the baseline: ema (in its place swa), mixup." in page
+    assert "Added to it: swa." in page
+
+
+def test_what_stands_in_the_place_of_another_trick_is_told_so() -> None:
+    document = fact(better=False)
+    lean = {"removed": ["swa", "nadam", "ema"], "added": ["mixup"], "replaced": {"nadam": "momentum"}}
+    detail = action(tuned_data({**document, "lean": {**document["lean"], **lean}})).detail
+    assert detail.startswith(
+        "The recipe found without swa and ema, with momentum in place of nadam and with mixup is not shown to be better:"
+    )
+
+
+def test_a_recipe_found_that_became_the_baseline_is_not_told_as_compared_with_it() -> None:
+    lean = {"removed": ["nadam"], "added": [], "replaced": {"nadam": "momentum"}, "recipe": BASELINE}
+    kept = {"recipe": BASELINE, "is_baseline": True, "gain": None, "steps": 0}
+    data = tuned_data(fact(lean=lean, ladder=None, recommended=kept))
+    assert action(data).detail.startswith(
+        "The recipe found with momentum in place of nadam is the baseline itself."
+    )
+    page = render(data).html
+    assert "Taken out of the recipe that the search found: nadam (in its place momentum)." in page
+    assert "What is left is the baseline itself." in page
+    assert "compared with the baseline" not in page
 
 
 def test_an_unfinished_ranking_names_its_command():

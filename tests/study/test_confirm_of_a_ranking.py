@@ -112,3 +112,14 @@ def test_with_nothing_ranked_a_confirmation_needs_a_recipe(tmp_path) -> None:
     options = here.options()
     with pytest.raises(InputError, match="no best recipe yet"):
         check_ready(find(str(here.folder / "tiny.toml"), options), options, ("confirm",))
+
+
+def test_after_a_ranking_of_the_baseline_alone_no_recipe_is_trained_twice() -> None:
+    """No recipe was found: the baseline was "as found" too, and what is recommended was compared with it under both names."""
+    baseline, better = {"momentum": {"lr": 0.1}}, {"momentum": {"lr": 0.1}, "dropout": {"p": 0.1}}
+    fact = {
+        "tuning": {"add-one: baseline": [{"recipe": baseline, "chosen": True}]},
+        "recommended": {"recipe": better},
+    }
+    assert arms_to_confirm(fact) == {"winner": better, "baseline": baseline}
+    assert arms_to_confirm({**fact, "recommended": {"recipe": baseline}}) == {"winner": baseline}

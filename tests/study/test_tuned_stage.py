@@ -19,7 +19,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking import tuning
-from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
+from ablate.study.ranking.arms import Arm, arms_of, estimands_of, rate_of, with_rate
 from ablate.study.ranking.budget import check_budget, runs_of
 from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs
@@ -94,6 +94,25 @@ def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> Non
     assert all("weight_decay" not in recipe for recipe in by_trick["adamw"].recipes)
     kinds = {recipe["activation"]["kind"] for recipe in by_trick["activation"].recipes}
     assert kinds == set(CATALOGUE["activation"].parameter("kind").choices)
+
+
+def test_what_the_recipe_may_go_back_to_is_tried_as_the_baseline_has_it() -> None:
+    """Its optimizer begins at its own rate, not at a default that is scaled as the other optimizer's rate is."""
+    baseline = Recipe.of(
+        CATALOGUE, {"momentum": {"lr": 0.03, "momentum": 0.95}, "cosine_restarts": {"cycle": 2}}
+    )
+    found = Recipe.of(CATALOGUE, {"adamw": {"lr": 0.05}, "cosine": True})
+    plan = arms_of("toggle", found, [*baseline, "linear"], CATALOGUE, {}, 3, baseline)
+    arms_by_trick = {arm.trick: arm for arm in plan.arms}
+    for name in baseline:
+        assert [recipe[name] for recipe in arms_by_trick[name].recipes] == [baseline[name]]
+    assert rate_of(arms_by_trick["linear"].recipes[0], CATALOGUE) == 0.05
+
+
+def test_a_recipe_found_that_differs_in_the_rate_alone_is_not_compared_with_itself() -> None:
+    assert estimands_of(with_rate(BASELINE, CATALOGUE, 0.03), BASELINE) == ("add-one",)
+    slower = {"lr": 0.1, "momentum": 0.95}
+    assert estimands_of(BASELINE.with_trick(CATALOGUE, "momentum", slower), BASELINE) == ("add-one", "toggle")
 
 
 def test_an_enemy_that_is_no_optimizer_is_left_out_with_the_reason() -> None:

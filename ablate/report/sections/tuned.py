@@ -14,6 +14,7 @@ from ablate.report import tables
 from ablate.report.action import is_untuned, margin_source, margin_text, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.ladder import gains_text, step_labels
+from ablate.report.lean_words import lean_sentences
 from ablate.report.main_rows import recipe_rows
 from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
@@ -48,7 +49,7 @@ def ranking(data: ReportData) -> Content:
         "waterfall": plots.waterfall(ladder, data.units, higher=higher) if ladder else None,
         "ladder": _ladder(data) if ladder else None,
         "gains": gains_text(data),
-        "removed": _removed(data),
+        "lean": lean_sentences(data),
         "steps": _steps(design),
         "curves": curves,
         "recipe": recipe_rows(data, recommended_recipe(data) or {}) if not data.confirm else [],
@@ -157,20 +158,6 @@ def _words(data: ReportData) -> str:
     return (
         f"n = {number} pairs an effect. Helps, hurts: the sign is certain. “A little”: certain, but not beyond the margin of {size}. No measurable effect: shown to lie "
         "within the margin. Undecided: neither. Verdicts account for all tricks and looks; intervals hold for each trick by itself."
-    )
-
-
-def _removed(data: ReportData) -> str:
-    """What was taken out of the recipe found, and how it trains without all of that; "" for nothing."""
-    design, units = data.design or {}, data.units
-    removed = (design.get("lean") or {}).get("removed") or []
-    tried = [step for step in design.get("lean_tried") or [] if set(step["without"]) == set(removed)]
-    if not (removed and tried):
-        return ", ".join(removed)
-    step = tried[-1]
-    return (
-        f"{', '.join(removed)}. Without {'it' if len(removed) == 1 else 'them'} {units.effect(step['effect'])}{units.difference} "
-        f"({units.interval(step['low'], step['high'])}, 90 % interval, {plural(int(step['pairs']), 'pair')}), where {margin_text(design, units)} does not matter"
     )
 
 

@@ -58,8 +58,14 @@ class Arms:
 
 
 def estimands_of(winner: Recipe, baseline: Recipe) -> tuple[TunedEstimand, ...]:
-    """What is ranked: on the baseline, and on the recipe found where that is another one."""
-    return (ADD_ONE,) if same_recipe(winner, baseline) else (ADD_ONE, TOGGLE)
+    """What is ranked: on the baseline, and on the recipe found where that is another one. The learning rate, which is tuned, makes none."""
+    same = same_recipe(*(one.map(lambda _, settings: without_rate(settings)) for one in (winner, baseline)))
+    return (ADD_ONE,) if same else (ADD_ONE, TOGGLE)
+
+
+def without_rate(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Settings of a trick but for the learning rate."""
+    return {key: value for key, value in settings.items() if key != LR}
 
 
 def settings_of_best_trials(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
@@ -78,8 +84,10 @@ def arms_of(
     catalogue: Catalogue,
     liked: Liked,
     most: int,
+    baseline: Recipe | None = None,
 ) -> Arms:
-    """An arm for every trick of `candidates` and of `reference`; `most` settings are tried of each."""
+    """An arm for every trick of `candidates` and of `reference`; `most` settings are tried of each. `baseline`: its choices of slots are tried as it
+    has them, its optimizer from its rate on: the recipe found may go back to them."""
     arms = [Arm(estimand, "", (reference,)), Arm(estimand, PLACEBO, (reference,))]
     left_out: dict[str, str] = {}
     for name in sorted({*candidates, *reference} - {PLACEBO}):
@@ -94,7 +102,8 @@ def arms_of(
             continue
         others = [other for other in reference if not trick.slot or catalogue[other].slot != trick.slot]
         clashes = {other: why for other in others if (why := conflict(trick, catalogue[other]))}
-        base, replaced = reference, [reference.slot(catalogue, trick.slot)] if trick.slot else []
+        standing = reference.slot(catalogue, trick.slot) if trick.slot else None
+        base, replaced = reference, [standing] if standing else []
         if trick.slot == OPTIMIZER:  # an optimizer with its own decay replaces both
             base, replaced = reference.without(*clashes), [*replaced, *clashes]
             clashes = {}
@@ -105,9 +114,12 @@ def arms_of(
                 clash or f"acts only with {parent}, which the {ESTIMANDS[estimand].reference} does not have"
             )
             continue
-        choices = settings_of(trick, reference, catalogue, liked.get(name, ()), most)
+        if standing and baseline is not None and name in baseline:
+            choices = [dict(baseline[name])]
+        else:
+            choices = settings_of(trick, reference, catalogue, liked.get(name, ()), most)
         recipes = dict.fromkeys(base.with_trick(catalogue, name, settings) for settings in choices)
-        against = " and ".join(other for other in replaced if other) or WITHOUT_IT
+        against = " and ".join(replaced) or WITHOUT_IT
         arms.append(Arm(estimand, name, tuple(recipes), 1, against))
     return Arms(tuple(arms), left_out)
 

@@ -13,7 +13,7 @@ from scipy import stats
 from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
-from ablate.study.ranking.arms import LR, Arm, described, rate_of, with_rate
+from ablate.study.ranking.arms import Arm, described, rate_of, with_rate, without_rate
 from ablate.study.ranking.budget import RankBudget
 from ablate.study.ranking.tune_arms import TUNING
 from ablate.study.ranking.tuned import TunedStage
@@ -38,7 +38,7 @@ def rungs_of(
     slots = {catalogue[name].slot: name for name in lean if catalogue[name].slot}
     changes: dict[str, tuple[str, dict[str, Any] | None]] = {}
     for name, settings in lean.items():
-        if name not in baseline or _without_rate(settings) != _without_rate(baseline[name]):
+        if name not in baseline or without_rate(settings) != without_rate(baseline[name]):
             changes[name] = (name, dict(settings))
     for name in baseline:
         if name not in lean and catalogue[name].slot not in slots:
@@ -60,10 +60,6 @@ def rungs_of(
                 recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
         rungs.append(Arm(TOGGLE, name, (recipe,), 1 if new is not None else -1, "rung"))
     return rungs
-
-
-def _without_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != LR}
 
 
 def tuned_rungs(

@@ -2,33 +2,32 @@
 
 It is the recipe found without the tricks that hurt in it, without those that the baseline lacks and that have no measurable effect, as far as it is not
 worse without them together (two tricks may each be dispensable only because the other is there), and with those that help in it, as far as it is
-better with them. After a ranking on the baseline alone, it is the baseline with all tricks that help it. Where a rung of the ladder is better than
-the lean recipe, that rung is recommended.
+better with them. A trick in whose place the baseline's choice of the slot (its optimizer, its schedule) does as well has no effect either. After a
+ranking on the baseline alone, it is the baseline with all tricks that help it. Where a rung of the ladder is better than the lean recipe, that rung is
+recommended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from ablate.ranking.estimands import reference_of
 from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
+from ablate.records.words import joined
+from ablate.study.ranking.additions import RATES, helpful, with_helpful
 from ablate.study.ranking.arms import rate_of, with_rate
+from ablate.study.ranking.ballast import Removal, ballast, dispensable, hurting, without, without_effect
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.ladder import ONE_SIDED, interval, rungs_of, scores_of, train_ladder, tuned_rungs
-from ablate.study.ranking.recipes import without_tricks
+from ablate.study.ranking.ladder import rungs_of, train_ladder, tuned_rungs
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
-from ablate.study.ranking.tuning_points import lattice
+from ablate.study.ranking.tuning_points import reference_tuning
 
 LADDER, LEAN = 0x1ADD, 0x1EA7
-LEAN_STAGE = "lean", "rank, lean recipe"
-"""The stage in the ledger and in the progress."""
-BALLAST = ("hurts", "hurts a little", "no measurable effect")
 
 
 def lean_and_ladder(
@@ -45,19 +44,17 @@ def lean_and_ladder(
             return
     else:
         recipe_found = tuned[reference_of(TOGGLE)].recipe
-    seeds = stage.first_seeds(_pairs(stage, budget, baseline, recipe_found, fact), LEAN)
-    removed = _dispensable(stage, recipe_found, tuned, fact, seeds)
-    lean = without(stage, recipe_found, removed, tuned)
-    added, lean = _with_helpful(stage, lean, tuned, fact, seeds)
+    limits = _limits(stage, budget, baseline, recipe_found, fact)
+    seeds = stage.first_seeds(limits.pairs, LEAN)
+    lean, removal, added = _lean(stage, recipe_found, tuned, fact, seeds, limits)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
-    unchanged = not removed and not added
-    tuned_last = recipe_found if unchanged and (TOGGLE in stage.estimands or len(rungs) == 1) else None
+    tuned_last = (
+        recipe_found if lean == recipe_found and (TOGGLE in stage.estimands or len(rungs) == 1) else None
+    )
     recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
-    fact["lean"] = {"removed": removed, "added": added, "recipe": recipes[-1].to_dict()}
-    fact["ladder"] = (
-        train_ladder(stage, rungs, [baseline, *recipes], seeds, _hurting(fact)) if rungs else None
-    )
+    fact["lean"] = _changes(stage, recipe_found, recipes[-1], removal, added, fact)
+    fact["ladder"] = train_ladder(stage, rungs, [baseline, *recipes], seeds, hurting(fact)) if rungs else None
     steps = fact["ladder"]["recommended"] if fact["ladder"] else 0
     gain = fact["ladder"]["steps"][(steps or len(rungs)) - 1]["gain"] if fact["ladder"] else None
     fact["recommended"] = {
@@ -66,7 +63,7 @@ def lean_and_ladder(
         "gain": gain,
         "steps": steps,
     }
-    assert not steps or not _hurting(fact) & set(fact["recommended"]["recipe"])
+    assert not steps or not hurting(fact) & set(fact["recommended"]["recipe"])
     stages = (TUNE, "lean", "ladder")
     trained = sum(len(stage.session.ledger.entries(name, scores=False)) for name in stages)
     fact["spent"]["ladder"] = trained - fact["spent"]["tuning"]
@@ -100,149 +97,106 @@ def combined(
     return tuned[f"add-one: {changes[0]}"].recipe if len(changes) == 1 else recipe
 
 
-def _pairs(
+@dataclass(frozen=True)
+class _Limits:
+    """`pairs`: seeds of every recipe of the lean stage and of the ladder; `additions`, `recipes`: of the lean stage with a further trick, and in all, at most."""
+
+    pairs: int
+    additions: int
+    recipes: int
+
+
+def _limits(
     stage: TunedStage, budget: RankBudget, baseline: Recipe, recipe_found: Recipe, fact: Mapping[str, Any]
-) -> int:
-    """Seeds of every recipe of the lean stage and the ladder: what the budget leaves, within limits."""
-    helpful = len(_helpful(stage, recipe_found, fact))
-    rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"])) + helpful
-    recipes = 3 + rungs + len(_ballast(fact, baseline)) + helpful
-    left: int = budget.runs - fact["spent"]["tuning"] - fact["spent"]["race"] - rungs * budget.tuning.runs
-    return max(LEAN_PAIRS[0], min(budget.lean_pairs, left // recipes))
+) -> _Limits:
+    """What the budget leaves, the tuning of the rungs set aside; at least the fewest seeds, the first round of removals and the additions.
 
-
-def _ballast(fact: Mapping[str, Any], baseline: Recipe) -> list[dict[str, Any]]:
-    """Rows of the tricks of the recipe found that hurt in it, or that the baseline lacks and that have no measurable effect, the least useful first."""
-    rows = [
-        row
-        for row in fact["rows"]
-        if row["in_recipe"]
-        and row["estimand"] == TOGGLE
-        and row["verdict"] in BALLAST
-        and (row["verdict"].startswith("hurts") or row["trick"] not in baseline)
+    Another round of removals is counted, as the first one often meets a trick that has to stay; further ones get what is left.
+    """
+    catalogue, left_out = stage.catalogue, hurting(fact)
+    added = helpful(stage, recipe_found, fact)
+    leaving = [
+        name
+        for name in baseline
+        if name in recipe_found
+        and (name in left_out or any(conflict(catalogue[name], catalogue[other]) for other in added))
     ]
-    return sorted(rows, key=lambda row: float(row["effect"]))
+    rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"])) + len(added) + len(leaving)
+    tuning = max(rungs - 1, 0) * budget.tuning.runs + reference_tuning(budget.tuning, 0).runs
+    spent = fact["spent"]["tuning"] + fact["spent"]["race"]
+    left: int = budget.runs - spent - tuning
+    removals = len(ballast(catalogue, recipe_found, baseline, fact))
+    additions, ladder = RATES * len(added), 1 + rungs
+    least = 2 + removals + additions  # the recipe found and the lean one, each as a reference
+    usual = least + max(removals - 1, 0)
+    pairs = max(LEAN_PAIRS[0], min(budget.lean_pairs, left // (ladder + usual)))
+    return _Limits(pairs, additions, max(least, left // pairs - ladder))
 
 
-def _hurting(fact: Mapping[str, Any]) -> set[str]:
-    """The tricks that hurt in the recipe found."""
-    return {
-        row["trick"]
-        for row in fact["rows"]
-        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"].startswith("hurts")
-    }
-
-
-def without(
-    stage: TunedStage, recipe_found: Recipe, names: Sequence[str], tuned: Mapping[str, Tuned]
-) -> Recipe:
-    """The recipe found without tricks, the baseline's choice of their slots in their place, at the rate that it probably wants: what each
-    arm's own rate says, all of them together."""
-    catalogue, baseline = stage.catalogue, stage.baseline
-    rate = usual = rate_of(recipe_found, catalogue)
-    recipe = without_tricks(recipe_found, names, baseline, catalogue)
-    for name in names:
-        slot = catalogue[name].slot
-        back = recipe.slot(catalogue, slot) if slot else None
-        arm = tuned.get(f"toggle: {back}") or tuned[f"toggle: {name}"]
-        rate = _scaled(rate, rate_of(arm.recipe, catalogue), usual)
-    return with_rate(recipe, catalogue, lattice(rate) if rate and rate != usual else usual)
-
-
-def _scaled(rate: float | None, own: float | None, usual: float | None) -> float | None:
-    """`rate`, as many times as high as an arm's `own` rate is than the recipe's `usual` one; unchanged where an optimizer has no rate."""
-    return rate * (own / usual) if rate and own and usual else rate
-
-
-def _dispensable(
+def _lean(
     stage: TunedStage,
     recipe_found: Recipe,
     tuned: Mapping[str, Tuned],
     fact: dict[str, Any],
     seeds: Sequence[int],
-) -> list[str]:
-    """The tricks that are taken out of the recipe found, the least useful first.
+    limits: _Limits,
+) -> tuple[Recipe, Removal, list[str]]:
+    """The lean recipe, what was taken out of the recipe found, and what was added.
 
-    All that hurt in it, or that the baseline lacks and that have no measurable effect, are candidates. Recipes without the first 1, 2, … of them run on the
-    same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound). The
-    candidate after it stays, and the others are tried in the same way. Tricks that hurt are removed in any case.
+    Tricks that hurt are taken out in any case. Ballast that had to stay is tried again with the additions, which may make it redundant: without it the
+    recipe may be worse by the margin neither than with it, nor than the recipe found.
     """
-    ballast = _ballast(fact, stage.baseline)
-    final = stage.is_final(recipe_found)
-    tried: list[dict[str, Any]] = []
-    removed: list[str] = []
-    candidates = [row["trick"] for row in ballast]
-    while candidates:
-        ways = [[*removed, *candidates[:number]] for number in range(1, len(candidates) + 1)]
-        recipes = [recipe_found, *(without(stage, recipe_found, names, tuned) for names in ways)]
-        arms = {f"lean {number}": recipe for number, recipe in enumerate(recipes, len(tried))}
-        whole, *leaner = scores_of(stage, arms, seeds, *LEAN_STAGE, final=final)
-        steps = [
-            {"without": names, **interval(scores_without - whole, ONE_SIDED)}
-            for names, scores_without in zip(ways, leaner, strict=True)
-        ]
-        tried += steps
-        harmless = max(
-            (n for n, step in enumerate(steps, start=1) if step["low"] > -fact["margin"]), default=0
-        )
-        removed += candidates[:harmless]
-        candidates = candidates[harmless + 1 :]
-    fact["lean_tried"] = tried
-    hurting = _hurting(fact)
-    return list(dict.fromkeys([*removed, *(row["trick"] for row in ballast if row["trick"] in hurting)]))
+    candidates = ballast(stage.catalogue, recipe_found, stage.baseline, fact)
+    most = limits.recipes - limits.additions - 2
+    removal = dispensable(stage, [recipe_found], candidates, tuned, fact, seeds, most)
+    bad = hurting(fact)
+    removal.removed = list(dict.fromkeys([*removal.removed, *(name for name in candidates if name in bad)]))
+    lean = without(stage, recipe_found, removal.removed, tuned) if removal.removed else recipe_found
+    added, lean = with_helpful(stage, lean, tuned, fact, seeds, limits.additions)
+    removal.kept = {name: step for name, step in removal.kept.items() if name in lean}
+    if added and removal.kept:
+        most = limits.recipes - 2 - len(removal.tried) - len(fact["lean_added"])
+        again = dispensable(stage, [lean, recipe_found], list(removal.kept), tuned, fact, seeds, most)
+        lean = without(stage, lean, again.removed, tuned)
+        removal.kept = {name: step or removal.kept[name] for name, step in again.kept.items()}
+        removal.removed += again.removed
+        removal.tried += [{**step, "with": added} for step in again.tried]
+    fact["lean_tried"] = removal.tried
+    return lean, removal, added
 
 
-def _helpful(stage: TunedStage, recipe: Recipe, fact: Mapping[str, Any]) -> list[str]:
-    """Tricks that help where they are put into the recipe found, in place of what they exclude, the largest effect first; of those that exclude each
-    other, the first one."""
-    catalogue = stage.catalogue
-    names: list[str] = []
-    for row in sorted(fact["rows"], key=lambda row: -float(row["effect"] or 0.0)):
-        name = row["trick"]
-        if row["estimand"] != TOGGLE or row["in_recipe"] or name == PLACEBO or name in recipe:
-            continue
-        excluded = any(conflict(catalogue[name], catalogue[other]) for other in names)
-        if row["verdict"].startswith("helps") and not excluded:
-            names.append(name)
-    return names
-
-
-def _with_helpful(
+def _changes(
     stage: TunedStage,
+    recipe_found: Recipe,
     lean: Recipe,
-    tuned: Mapping[str, Tuned],
-    fact: dict[str, Any],
-    seeds: Sequence[int],
-) -> tuple[list[str], Recipe]:
-    """The tricks that are added to the lean recipe, and the recipe with them.
-
-    Recipes with the first 1, 2, … of those that help in the recipe found run on the same seeds, at the rate that their arms' rates say together, at the
-    last one's own and at the lean recipe's; the best mean goes on, if it is better than without them (one-sided 95 % bound): two tricks may each help
-    by the same thing, or both ask for a higher rate.
-    """
-    catalogue, names = stage.catalogue, _helpful(stage, lean, fact)
-    if not names:
-        return [], lean
-    usual, before = rate_of(tuned[reference_of(TOGGLE)].recipe, catalogue), rate_of(lean, catalogue)
-    together, recipe = before, lean
-    recipes: list[tuple[int, Recipe]] = []
-    for number, name in enumerate(names, start=1):
-        arm = tuned[f"toggle: {name}"].recipe
-        own = rate_of(arm, catalogue)
-        together = _scaled(together, own, usual)
-        recipe = recipe.without(*(other for other in recipe if conflict(catalogue[name], catalogue[other])))
-        recipe = recipe.with_trick(catalogue, name, arm[name])
-        rates = dict.fromkeys(lattice(rate) if rate else None for rate in (together, own, before))
-        recipes += [(number, with_rate(recipe, catalogue, rate)) for rate in rates]
-    arms = {"added 0": lean} | {f"added {place}": one for place, (_, one) in enumerate(recipes, start=1)}
-    scores = scores_of(stage, arms, seeds, *LEAN_STAGE, final=stage.is_final(*arms.values()))
-    gains = scores[1:] - scores[0]
-    best = int(np.nan_to_num(gains.mean(axis=1), nan=-np.inf).argmax())
-    fact["lean_added"] = [
-        {"with": names[:number], "rate": rate_of(one, catalogue), **interval(gain, ONE_SIDED)}
-        for (number, one), gain in zip(recipes, gains, strict=True)
+    removal: Removal,
+    added: Sequence[str],
+    fact: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The lean recipe and how it differs from the recipe found. `removed`: what it lacks, of which `replaced` has what stands in its place; `kept`: its tricks
+    without an effect, with the reason."""
+    catalogue = stage.catalogue
+    gone = [name for name in dict.fromkeys([*removal.removed, *recipe_found]) if name not in lean]
+    new = [name for name in lean if name not in recipe_found]
+    replaced = {name: other for name in gone for other in new if conflict(catalogue[name], catalogue[other])}
+    kept = [_stays(stage, name, step) for name, step in removal.kept.items() if name in lean]
+    kept += [
+        {"trick": name, "why": "the baseline has it"}
+        for name in without_effect(fact)
+        if name in lean and name in stage.baseline
     ]
-    if not fact["lean_added"][best]["low"] > 0:
-        return [], lean
-    number, chosen = recipes[best]
-    return names[:number], chosen
+    return {
+        "recipe": lean.to_dict(), "removed": gone, "added": [*added], "replaced": replaced, "kept": kept,
+    }  # fmt: skip
+
+
+def _stays(stage: TunedStage, name: str, step: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Why ballast is still in the recipe. `against`: the baseline's choice of its slot, which would stand in its place."""
+    slot = stage.catalogue[name].slot
+    other = stage.baseline.slot(stage.catalogue, slot) if slot else None
+    why = (
+        f"without {joined(step['without'])} the recipe may be worse by more than the margin"
+        if step
+        else "no run was left to try the recipe without it"
+    )
+    return {"trick": name, "why": why, **({"against": other} if other else {}), **(step or {})}

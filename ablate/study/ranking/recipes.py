@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ablate.records.recipe import Catalogue, Recipe, conflict
+from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 
 
@@ -15,16 +16,17 @@ def same_recipe(winner: Recipe, baseline: Recipe) -> bool:
 
 def without_tricks(recipe: Recipe, names: Iterable[str], baseline: Recipe, catalogue: Catalogue) -> Recipe:
     """`recipe` without the tricks `names`; a slot that they leave empty gets the baseline's choice, unless that is one of them or another trick
-    excludes it."""
+    excludes it. An optimizer takes the place of what it excludes too, as it does in its arm (`arms_of`)."""
     names = list(names)
     recipe = recipe.without(*names)
     for name in names:
         slot = catalogue[name].slot
         back = baseline.slot(catalogue, slot) if slot and recipe.slot(catalogue, slot) is None else None
-        if (
-            back is not None
-            and back not in names
-            and not any(conflict(catalogue[back], catalogue[other]) for other in recipe)
-        ):
+        if back is None or back in names:
+            continue
+        excluded = [other for other in recipe if conflict(catalogue[back], catalogue[other])]
+        if slot == OPTIMIZER:
+            recipe, excluded = recipe.without(*excluded), []
+        if not excluded:
             recipe = recipe.with_trick(catalogue, back, baseline[back])
     return recipe

@@ -71,6 +71,7 @@ class TunedStage:
                 self.catalogue,
                 liked,
                 most=3,
+                baseline=baseline,
             )
             for estimand in self.estimands
         }
