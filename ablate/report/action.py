@@ -186,7 +186,7 @@ def _candidate(design: Document) -> str:
         *(f"with {new} in place of {old}" for old, new in places.items()),
         *([f"with {joined(added)}"] if added else []),
     ]
-    return " ".join(["The recipe found", *(joined(changes),) * bool(changes)])
+    return " ".join(["The recipe found", *([joined(changes)] if changes else [])])
 
 
 def _changed_rate(baseline: Document, before: Document) -> str:

@@ -23,7 +23,8 @@ class Net(nn.Module):
         self.hidden, self.head = nn.Linear(4, 8), nn.Linear(8, 2)
 
     def forward(self, x):
-        return self.head(F.dropout(torch.relu(self.hidden(x)), 0.3, self.training))
+        x = F.dropout(torch.relu(self.hidden(x)), 0.3, self.training)
+        return self.head(x if x.sum() > -1 else x.abs())  # which cannot be traced
 
 task = Task(Net, (x, (x[:, 0] > 0).long()), epochs=1, batch_size=16)
 """
