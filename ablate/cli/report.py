@@ -24,7 +24,7 @@ def report(
 
     Examples: ablate report · ablate report digits --out /tmp/reports
     """
-    from ablate.ledger.store import Ledger
+    from ablate.ledger.foreign_tables import foreign_tables
     from ablate.records.names import check_name
     from ablate.report.build import build
 
@@ -35,7 +35,7 @@ def report(
         named = find(given, Options(studies)).name
     ledger = Path(given) if given.endswith(".db") else studies / f"{check_name(named)}.db"
     page = build(ledger, out / check_name(ledger.stem))
-    if line := Ledger.foreign_tables(ledger):
+    if line := foreign_tables(ledger):
         typer.echo(line, err=True)
     if json:
         print_json({"study": ledger.stem, "report": str(page)})

@@ -150,14 +150,6 @@ def _check_tables(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("the tables are not those of a ledger")
 
 
-def foreign_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """The names of the tables that are not the ledger's, sorted."""
-    rows = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-    )
-    return tuple(sorted({str(name) for (name,) in rows} - set(TABLES)))
-
-
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another program has the file at the moment."""
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

@@ -93,18 +93,6 @@ class Ledger:
             read_facts(connection, index)
             return documents(path, index.facts)
 
-    @staticmethod
-    def foreign_tables(path: str | Path) -> str:
-        """A line that names the tables that another program has made in the ledger at `path` (Optuna does so when it is shown one); "" without."""
-        path = Path(path)
-        with schema.translated_errors(path), closing(schema.connect(path, write=False)) as connection:
-            names = schema.foreign_tables(connection)
-        return (
-            f"{path} also has tables of another program, which are left alone: {', '.join(names)}"
-            if names
-            else ""
-        )
-
     def record(self, entries: Iterable[Entry]) -> None:
         """Write `entries` in one transaction; when this returns, they are on disk.
 

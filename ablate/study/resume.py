@@ -22,6 +22,7 @@ from ablate.executors.registry import AUTO, INLINE, PROCESSES, factory_of, is_cl
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
+from ablate.ledger.foreign_tables import foreign_tables
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
@@ -81,7 +82,7 @@ def session_of(
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
     with Ledger.open(path, write=True, waiting=progress.say) as ledger:
-        if line := Ledger.foreign_tables(path):
+        if line := foreign_tables(path):
             progress.say(line)
         note_facts(ledger, opened, task, device, options, progress)
         ledger.put("kernel", choice.to_json())

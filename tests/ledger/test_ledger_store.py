@@ -21,6 +21,7 @@ from ablate.ledger import schema, store
 from ablate.ledger.codec import decode, encode, pack, unpack
 from ablate.ledger.contents import contents
 from ablate.ledger.entry import Entry
+from ablate.ledger.foreign_tables import foreign_tables
 from ablate.ledger.rows import curves_of, to_row
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError, InputError
@@ -286,13 +287,13 @@ def test_tables_of_another_program_are_tolerated_and_named(tmp_path: Path):
         assert ledger.finished() == {sample(1).identity}
         ledger.record([sample(2)])
     with Ledger.open(path, write=True) as ledger:
-        assert "left alone: studies" in Ledger.foreign_tables(path)
+        assert "left alone: studies" in foreign_tables(path)
         assert ledger.entries() == [sample(1), sample(2)]
         ledger.record([sample(3)])
     assert len(sqlite3.connect(path).execute("SELECT * FROM studies").fetchall()) == 1
     clean = tmp_path / "clean.db"
     Ledger.open(clean, write=True).close()
-    assert Ledger.foreign_tables(clean) == ""
+    assert foreign_tables(clean) == ""
 
 
 def test_the_facts_alone_are_read_without_a_look_at_the_runs(tmp_path: Path):

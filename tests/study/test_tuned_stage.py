@@ -644,3 +644,21 @@ def test_where_time_ends_the_arms_nearest_to_a_verdict_go_on() -> None:
     }
     races.run(other)  # tuned further: its runs begin anew
     assert set(races.stopped) == {"add-one: slow"}
+
+
+def test_equal_scores_make_no_copy_where_the_runs_differ() -> None:
+    """An accuracy of few examples is often the same by chance: such an arm is tuned as any other."""
+    plan, world = arms(names=("dropout",)), World({"momentum": 0.1})  # in which dropout changes no score
+    names = {arm.name: "add-one: baseline" for arm in plan.arms}
+    seeds = {arm.name: list(range(1000 * arm.is_placebo, 1000 * arm.is_placebo + seeds_of(BUDGET))) for arm in plan.arms}  # fmt: skip
+    points = tune(plan.arms, names, CATALOGUE, BUDGET, seeds, world)
+    assert len(points["add-one: dropout"]) == 1
+    seen: set[int] = set()
+
+    def equal(recipe: Recipe, other: Recipe, seed: int) -> bool:
+        seen.add(seed)
+        return "dropout" not in recipe
+
+    points = tune(plan.arms, names, CATALOGUE, BUDGET, seeds, world, equal=equal)
+    assert len(points["add-one: dropout"]) > 1
+    assert seen <= set(seeds["add-one: dropout"])

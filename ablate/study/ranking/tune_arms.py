@@ -24,7 +24,7 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     references = {arm.name: reference_of(arm.estimand) for arm in stage.every}
     points = tuning.tune(
         stage.every, references, stage.catalogue, budget.tuning, _seeds(stage, budget.tuning),
-        stage.tuning_scores, fact["asked"]["margin"], stage.submit_tuning,
+        stage.tuning_scores, fact["asked"]["margin"], stage.submit_tuning, stage.equal_runs,
     )  # fmt: skip
     chosen = {name: chosen_of(own) for name, own in points.items()}
     tuned = {arm.name: Tuned(arm, chosen[arm.name].recipe, points[arm.name]) for arm in stage.every}

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
-from math import isfinite
+from math import isclose, isfinite, isnan
 from typing import Any
 
 from ablate.ledger.entry import Entry
+from ablate.protocol.cells import LOSS
 from ablate.ranking.designs.design import training_seed
 from ablate.ranking.designs.racing import Racing
 from ablate.records.designs import ADD_ONE, TOGGLE, TUNED, TunedEstimand
@@ -41,6 +42,10 @@ LEAST_BEST = 4
 """The best 1 / LEAST_BEST of the search's trials say what settings of a trick the search liked."""
 
 
+ROUNDING = 1e-4
+"""Relative difference of the losses of two runs that compute the same, in another order."""
+
+
 @dataclass(frozen=True)
 class Tuned:
     """An arm with the recipe that tuning chose, and all points that were tried."""
@@ -59,6 +64,7 @@ class TunedStage:
         task = session.context.task
         self.collapsed = chance_level(task, session.metric)
         self.floor = float("-inf")
+        self.losses: dict[tuple[Recipe, int], float | None] = {}
         self.resplit = RESPLIT if task.random_split else 0
         self.estimands = estimands_of(winner, baseline)
         liked = settings_of_best_trials(self._best_recipes())
@@ -123,9 +129,19 @@ class TunedStage:
         entries = self.train(rows, TUNE, "rank, tuning")
         if trained is not None:
             trained += entries
+        self.losses |= {
+            (entry.run.recipe, entry.run.seed): entry.result.metrics.get(LOSS) for entry in entries
+        }
         scores = [self.score(entry, final=self.is_final(entry.run.recipe)) for entry in entries]
         worst = min((score for score in scores if isfinite(score)), default=0.0)
         return [score if isfinite(score) else worst - 1.0 for score in scores]
+
+    def equal_runs(self, recipe: Recipe, other: Recipe, seed: int) -> bool:
+        """Whether tuning runs of two recipes ended with the same validation loss but for rounding, if it is measured."""
+        one, its = self.losses[recipe, seed], self.losses[other, seed]
+        return (
+            one is None or its is None or isclose(one, its, rel_tol=ROUNDING) or (isnan(one) and isnan(its))
+        )
 
     def seconds_per_run(self) -> float:
         """Mean seconds that a run of the stage takes a worker, from a few timed steps of some of its arms."""

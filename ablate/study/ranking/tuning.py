@@ -25,6 +25,7 @@ from ablate.study.ranking.rounds import Rounds, Rows, in_turn
 from ablate.study.ranking.tuning_choice import (
     SETTLED,
     Anchor,
+    Equal,
     at_all_rates,
     chosen_among,
     is_settled,
@@ -65,14 +66,16 @@ def tune(
     scores: Callable[[Rows], list[float]],
     margin: float | None = None,
     submit: Callable[[Rows], object] = lambda rows: None,
+    equal: Equal = lambda recipe, other, seed: True,
 ) -> dict[str, list[Point]]:
     """Points of every arm, one of them chosen. `references`: names, arm -> its reference (itself for a reference).
 
     `seeds`: arm -> at least `seeds_of(budget)` tuning seeds (common ones; a placebo's are its own). `scores`: of runs, more is
     better; a failed run has the score of a collapsed one. `margin`: the smallest effect worth having, in scores, if that is known.
-    Each reference with its arms is a part of its own; `submit` starts a part's runs while another part is evaluated (`rounds`).
+    Each reference with its arms is a part of its own; `submit` starts a part's runs while another part is evaluated (`rounds`). `equal`: whether two
+    recipes whose scores are equal had equal runs on a seed; by default scores alone say so.
     """
-    tuner = _Tuner(catalogue, seeds, margin)
+    tuner = _Tuner(catalogue, seeds, margin, equal=equal)
     members = {name: [arm for arm in arms if references[arm.name] == name] for name in references.values()}
     parts = [tuner.tuned(name, arms_of_it, budget) for name, arms_of_it in members.items()]
     return {name: points for part in in_turn(parts, scores, submit) for name, points in part.items()}
@@ -122,6 +125,7 @@ class _Tuner:
     seeds: Mapping[str, Sequence[int]]
     margin: float | None
     share: float = SETTLED
+    equal: Equal = lambda recipe, other, seed: True
 
     def tuned(self, reference: str, members: Sequence[Arm], budget: TuningBudget) -> Rounds[Tuned]:
         """The points of a reference and of its arms; `members`: both, or arms whose reference is not tuned here."""
@@ -160,7 +164,10 @@ class _Tuner:
     def without_copies(self, tried: Tuned, reference: Sequence[Point], rate: float | None) -> Rounds[Tuned]:
         """First tries without settings that compute what the reference does. What is left may have been tried at one rate alone, and is tried
         at all rates of the arm; where nothing is, the arm runs at the reference's `rate`: what computes the same has no rate of its own."""
-        kept = {name: other_functions(points, reference) for name, points in tried.items()}
+        kept = {
+            name: other_functions(points, reference, self.seeds[name], self.equal)
+            for name, points in tried.items()
+        }
         missing = {
             name: at_all_rates(points, tried[name], self.catalogue)
             for name, points in kept.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import hypot, sqrt
 
@@ -22,6 +22,9 @@ CLEARLY = 1.0
 SETTLED, REFERENCE_SETTLED = 0.3, 0.05
 """Likely losses, in margins, at which an arm and a reference get no further round before the race. A reference's is in all its
 arms' effects."""
+
+Equal = Callable[[Recipe, Recipe, int], bool]
+"""Whether two recipes had equal runs on a seed."""
 
 
 @dataclass(frozen=True)
@@ -144,16 +147,27 @@ def at_all_rates(kept: Sequence[Point], tried: Sequence[Point], catalogue: Catal
     ]
 
 
-def other_functions(points: Sequence[Point], reference: Sequence[Point]) -> list[Point]:
-    """The points without settings that compute what the reference does: equal scores at every rate and seed that both tried."""
-    known = {point.rate: point.scores for point in reference}
+def other_functions(
+    points: Sequence[Point], reference: Sequence[Point], seeds: Sequence[int], equal: Equal
+) -> list[Point]:
+    """The points without settings that compute what the reference does: equal scores at every rate and seed that both tried, and equal runs by
+    `equal`, as an accuracy of few examples is often the same by chance. `seeds`: of first tries."""
+    known = {point.rate: point for point in reference}
     by_setting: dict[Recipe, list[Point]] = {}
     for point in points:
         by_setting.setdefault(setting_of(point.recipe), []).append(point)
     other = []
     for group in by_setting.values():
-        pairs = [(known[point.rate], point.scores) for point in group if point.rate in known]
-        shared = [(a[:n], b[:n]) for a, b in pairs if (n := min(len(a), len(b)))]
-        if not shared or any(a != b for a, b in shared):
+        shared = [
+            (point, known[point.rate], place)
+            for point in group
+            if point.rate in known
+            for place in range(min(len(point.scores), len(known[point.rate].scores)))
+        ]
+        same = all(
+            one.scores[place] == its.scores[place] and equal(one.recipe, its.recipe, seeds[place])
+            for one, its, place in shared
+        )
+        if not shared or not same:
             other += group
     return other
