@@ -108,7 +108,7 @@ def test_the_page_tells_the_runs_that_were_used_and_their_upper_limit(asked, sec
 def test_the_page_breaks_no_line_within_a_name():
     page = render(tuned_data()).html
     assert ".name { white-space: nowrap;" in page
-    assert ".groups code { display: inline-block; max-width: 100%;" in page
+    assert ".groups .item { display: inline-block; max-width: 100%;" in page
     assert '<td class="name">+ batch_norm</td>' in page
     assert '<th scope="row" class="text name">batch_norm</th>' in page
 
