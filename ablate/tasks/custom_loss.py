@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.records.errors import InputError, unknown
+from ablate.records.words import joined
 from ablate.tasks.metric_table import CRITERIA, Criterion
 from ablate.tasks.packing import Packing
 from ablate.tasks.user_code import UserCode
@@ -76,13 +77,14 @@ class CustomLoss:
     """A user's loss on packed tensors.
 
     shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None if they are
-    one tensor.
+    one tensor. others: names of the model's outputs beside "logits", which the function does not get.
     """
 
     function: Callable[[Any, Any], Any]
     shape: tuple[int, ...]
     outputs: Packing | None = None
     targets: Packing | None = None
+    others: tuple[str, ...] = ()
 
     def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
         """One lane: outputs `[B, …]`, target `[B, …]` -> `[B]`, or the mean `[]`. Raises InputError."""
@@ -141,7 +143,10 @@ class CustomLoss:
         return losses.detach(), gradient
 
     def _hint(self, outputs: Any, target: Any) -> str:
-        return f"it was called with outputs {described(outputs)} and targets {described(target)}"
+        called = f"it was called with outputs {described(outputs)} and targets {described(target)}"
+        if not self.others:
+            return called
+        return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; under another name it gets all outputs"
 
 
 def described(values: Any) -> str:

@@ -194,10 +194,12 @@ def several_outputs(outputs: Any) -> list[tuple[tuple[str | int, ...], Tensor]]:
 
 @dataclass(frozen=True)
 class OutputForm:
-    """The form of one example's outputs: `shape` as the model returns them, `packing` if there are several."""
+    """The form of one example's outputs: `shape` as the model returns them, `packing` if there are several. `others`: names of outputs that are
+    not used, as "logits" is the prediction."""
 
     shape: tuple[int, ...]
     packing: Packing | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def flat(self) -> tuple[int, ...]:
@@ -217,9 +219,9 @@ def output_form(model: Callable[[], nn.Module], x: Tensor) -> OutputForm:
     if several := several_outputs(outputs):
         leaves = tuple(Leaf(path, tuple(value.shape[1:]), torch.float32) for path, value in several)
         return OutputForm((), Packing(leaves))
-    return OutputForm(
-        tuple(prediction(outputs, model.output if isinstance(model, Adapted) else None).shape[1:])
-    )
+    output = model.output if isinstance(model, Adapted) else None
+    others = tuple(name for name in outputs if name != "logits") if output is None and isinstance(outputs, Mapping) else ()  # fmt: skip
+    return OutputForm(tuple(prediction(outputs, output).shape[1:]), others=others)
 
 
 def returns_several(model: Callable[[], nn.Module], x: Tensor) -> bool:

@@ -233,7 +233,7 @@ class Task:
         loss = None
         if self.loss is not None:
             form = self.output_form
-            loss = CustomLoss(self.loss, form.shape, form.packing, self.train.target_packing)
+            loss = CustomLoss(self.loss, form.shape, form.packing, self.train.target_packing, form.others)
         example = self.train.y[: min(self.batch_size, len(self.train))]
         return Evaluation(
             code_of(self.criterion), example, self.batch_size, loss, tuple(self.metrics.values())

@@ -189,6 +189,25 @@ def test_what_cannot_be_a_loss_or_a_metric_is_refused_in_one_line(more, message)
     assert "\n" not in str(error.value)
 
 
+def test_a_loss_that_wants_more_than_the_logits_is_told_why_it_does_not_get_it():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, x):
+            return {"logits": self.head(x), "norm": x.pow(2).mean(1)}
+
+    def penalised(outputs, y):
+        return F.cross_entropy(outputs["logits"], y) + outputs["norm"].mean()
+
+    with pytest.raises(InputError) as error:
+        check(task(model=Two, loss=penalised))
+    assert "the model's 'logits' alone, without 'norm'; under another name it gets all outputs" in str(
+        error.value
+    )
+
+
 def test_metrics_of_torchmetrics_and_functions_are_measured_beside_the_built_in_ones():
     def margin(outputs, targets):
         top = outputs.topk(2).values
