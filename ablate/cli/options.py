@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def on_this_machine(path: Path | None) -> Path | None:
     """The callback of options that name a place to write to. Raises InputError for an address, which would become folders with its password."""
-    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.:-]+:/", str(path)):
+    if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.:-]+:/|[^/@]*:[^@]*@", str(path)):
         raise InputError(
             f"{path} is an address, and files are written to this machine alone", hint="give a folder"
         )

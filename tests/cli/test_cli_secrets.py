@@ -45,9 +45,9 @@ def shown(line, address: str, password: str, capfd) -> str:
 
 def test_no_option_of_a_command_shows_a_password(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    secrets = cycle(product(ADDRESSES, PASSWORDS))
-    for line in LINES:
-        text = shown(line, *next(secrets), capfd)
+    passwords = cycle(PASSWORDS)
+    for line, address in product(LINES, ADDRESSES):
+        text = shown(line, address, next(passwords), capfd)
         assert "s3cret" not in text, (line, text)
 
 
