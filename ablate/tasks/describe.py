@@ -6,20 +6,14 @@ from typing import Any
 
 import torch
 
-from ablate.tasks.definition import definition
-from ablate.tasks.lazy import materialised
+from ablate.tasks.definition import definition, fresh_model
 from ablate.tasks.reference_loss import constant_loss
 from ablate.tasks.task import Task
-from ablate.tasks.user_code import repeatable
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """The task as plain values, ready for JSON. Makes two models, to count parameters and to see which of their attributes last."""
-    models = []
-    for _ in range(2):
-        with repeatable():
-            models.append(materialised(task.model(), task.train.x[:2]))
-    parameters = sum(parameter.numel() for parameter in models[0].parameters())
+    """The task as plain values, ready for JSON. Makes a model, to count its parameters."""
+    parameters = sum(parameter.numel() for parameter in fresh_model(task).parameters())
     facts: dict[str, Any] = {
         "name": task.name,
         "title": task.title,
@@ -28,7 +22,7 @@ def describe(task: Task) -> dict[str, Any]:
         "source": task.source,
         "source_sha256": task.source_sha256,
         "data_sha256": task.data_sha256,
-        "definition": definition(task, *models),
+        "definition": definition(task),
         "input_shape": list(task.input_shape),
         "outputs": task.outputs,
         "classes": task.classes,
