@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,20 +54,21 @@ def ballast(
 
 def hurting(fact: Mapping[str, Any]) -> set[str]:
     """The tricks that hurt in the recipe found."""
-    return {
-        row["trick"]
-        for row in fact["rows"]
-        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"].startswith("hurts")
-    }
+    return {name for name, verdict in _verdicts_in_recipe(fact) if verdict.startswith("hurts")}
 
 
 def without_effect(fact: Mapping[str, Any]) -> list[str]:
     """The tricks of the recipe found that have no measurable effect in it."""
-    return [
-        row["trick"]
+    return [name for name, verdict in _verdicts_in_recipe(fact) if verdict == NO_EFFECT]
+
+
+def _verdicts_in_recipe(fact: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The tricks of the recipe found, with their verdicts in it."""
+    return (
+        (row["trick"], row["verdict"])
         for row in fact["rows"]
-        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"] == NO_EFFECT
-    ]
+        if row["in_recipe"] and row["estimand"] == TOGGLE
+    )
 
 
 def without(stage: TunedStage, recipe: Recipe, names: Sequence[str], tuned: Mapping[str, Tuned]) -> Recipe:
