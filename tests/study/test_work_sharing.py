@@ -187,9 +187,8 @@ class Never:
 
 
 def test_a_worker_takes_the_token_that_the_driver_holds_out() -> None:
-    runs = runs_of(
-        "digits", 64
-    )  # four seconds here: what is left at the first chance must take one, on a faster machine too
+    # Four seconds on a 2-core CPU: what is left at the first chance must take one, on a faster machine too.
+    runs = runs_of("digits", 64)
     with Processes(2) as pool:
         pool.set_idle_workers(3)
         pool.set_idle_workers(1)  # what was offered before is off

@@ -48,12 +48,13 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     names = [name.strip() for name in next(csv.reader([header.rstrip("\r")], delimiter=separator), [])]
     if twice := next((name for name in names if name and names.count(name) > 1), None):
         raise InputError(f"the table has two columns called '{twice}'", hint="rename one")
-    check_row_lengths(text, separator, len(names))
+    content = text.encode()  # a StringIO would take four bytes a character
+    check_row_lengths(content, separator, len(names))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is longer than the header
             frame = pd.read_csv(
-                BytesIO(text.encode()), sep=separator, decimal="," if comma else ".", keep_default_na=False,
+                BytesIO(content), sep=separator, decimal="," if comma else ".", keep_default_na=False,
                 na_values=_BLANK_CELLS, skip_blank_lines=False, skipinitialspace=True, index_col=False,
                 low_memory=False,
             )  # fmt: skip
@@ -67,11 +68,9 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return frame.dropna(how="all"), notes
 
 
-def check_row_lengths(text: str, separator: str, columns: int) -> None:
-    """Raise InputError for a row with fewer fields than the header: a line that was cut off, not a failed run."""
-    lines = TextIOWrapper(
-        BytesIO(text.encode()), encoding="utf-8", newline=""
-    )  # StringIO: 4 bytes a character
+def check_row_lengths(content: bytes, separator: str, columns: int) -> None:
+    """`content`: in UTF-8. Raise InputError for a row with fewer fields than the header: a line that was cut off, not a failed run."""
+    lines = TextIOWrapper(BytesIO(content), encoding="utf-8", newline="")
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
         for row in rows:
