@@ -27,6 +27,8 @@ NEEDS_RETUNE = "needs_retune"
 PLACEBO = "placebo"
 """The trick that does nothing and is carried in every ranking."""
 OPTIMIZER = "optimizer"
+LR = "lr"
+"""The learning rate, a parameter that every optimizer has."""
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
     "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "any order", "norm layer", "dropout layer",
@@ -194,7 +196,7 @@ class Trick:
                 raise ValueError(
                     f"{self.name}: unknown role {role!r}; known: {NEEDS_RETUNE}, conditional(NAME)"
                 )
-        if self.slot == OPTIMIZER and "lr" not in names:
+        if self.slot == OPTIMIZER and LR not in names:
             raise ValueError(f"{self.name}: a trick of the slot 'optimizer' needs a parameter 'lr'")
 
     @property

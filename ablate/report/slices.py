@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ablate.records.digits import rounded
+from ablate.records.trick import LR
 from ablate.report.numbers import setting
 
-LR = "lr"
 EDGE = 0.05
 """Share of a range from an end within which a value is at that end."""
 DECADE = 10.0
@@ -99,7 +99,7 @@ def slices_of(
                 beyond,
             )
         )
-    return sorted(slices, key=lambda one: (not one.edge, "lr" not in one.name.split("."), -len(one.values)))
+    return sorted(slices, key=lambda one: (not one.edge, LR not in one.name.split("."), -len(one.values)))
 
 
 def _number(value: Any) -> float | None:

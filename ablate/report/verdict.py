@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ablate.records.designs import EXPLORATORY
 from ablate.records.document import Document
-from ablate.records.trick import PLACEBO
+from ablate.records.trick import LR, PLACEBO
 from ablate.report import external
 from ablate.report.action import action, better_than, is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.lean_words import lean_in_short
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import count, duration, plural
-from ablate.report.slices import LR, Slice, slices_of
+from ablate.report.slices import Slice, slices_of
 from ablate.report.tuned_verdict import doubts, groups, own_parts, tiles
 
 ORDER = (

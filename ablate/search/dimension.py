@@ -10,7 +10,6 @@ from ablate.records.errors import InputError
 from ablate.records.study_space import Override
 from ablate.records.trick import Parameter, Trick, Value
 
-LR = "lr"
 DECADE = 10.0
 
 

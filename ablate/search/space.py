@@ -15,8 +15,8 @@ from ablate.records.errors import InputError
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study import StudyFile
 from ablate.records.study_space import Override
-from ablate.records.trick import Trick, Value
-from ablate.search.dimension import LR, Dimension, dimension, lr_range, widen_to
+from ablate.records.trick import LR, Trick, Value
+from ablate.search.dimension import Dimension, dimension, lr_range, widen_to
 
 NONE = "none"
 EXCLUDED, BY_RECORD = "excluded by the study file", "excluded from the search by its record"

@@ -12,10 +12,9 @@ from ablate.records.designs import ADD_ONE, TOGGLE, TunedEstimand
 from ablate.records.digits import rounded, rounded_text
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
-from ablate.records.trick import PLACEBO, Parameter, Trick, Value
+from ablate.records.trick import LR, PLACEBO, Parameter, Trick, Value
 from ablate.study.ranking.recipes import same_recipe
 
-LR = "lr"
 SHARES = (0.25, 0.75)
 """Points of a parameter's range that are tried besides its default, as fractions of the range (of its logarithm on a log scale)."""
 Settings = Mapping[str, Value]
@@ -182,7 +181,7 @@ def rate_of(recipe: Recipe, catalogue: Catalogue) -> float | None:
 
 def described(recipe: Recipe, arm: Arm) -> str:
     """The settings of the arm's trick in words; what it is compared with is in `arm.against`."""
-    settings = {key: value for key, value in recipe.get(arm.trick, {}).items() if key != LR}
+    settings = without_rate(recipe.get(arm.trick, {}))
     return ", ".join(
         f"{key}={rounded_text(value)}" if isinstance(value, float) else f"{key}={value}"
         for key, value in settings.items()

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.records.recipe import Recipe
-from ablate.study.ranking.arms import LR
+from ablate.records.trick import LR
 from ablate.study.ranking.tuning_points import Point, lattice
 from ablate.study.ranking.tuning_scatter import deviations
 
