@@ -54,7 +54,7 @@ def preload(modules: Iterable[str] = ()) -> None:
         multiprocessing.set_forkserver_preload([*PRELOADED, *modules])
         # Both processes inherit the mask: a signal to the whole group, Ctrl-C above all, would end them with a traceback
         # while they import. They end when their pipe to the driver is closed, however the driver ends.
-        with _signals_blocked():
+        with _signals_blocked(), _unwarned():
             resource_tracker.ensure_running()  # unblocks some signals
         with _signals_blocked():
             forkserver.ensure_running()
@@ -69,6 +69,19 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Context in which the resource tracker begins without its warning. It releases what a driver that is ended at once leaves behind, and
+    would say so after the driver's own last line."""
+    sys.warnoptions.append(
+        "ignore:resource_tracker:UserWarning"
+    )  # inherited as an option of the command line
+    try:
+        yield
+    finally:
+        sys.warnoptions.remove("ignore:resource_tracker:UserWarning")
 
 
 def _end_server() -> None:

@@ -211,3 +211,25 @@ def alive(process):
 def environment():
     here = Path(__file__).parent
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent.parent)])}
+
+
+ENDED_AT_ONCE = """
+import os
+from ablate.executors.processes import Processes
+from executor_calls import double
+pool = Processes(2)
+pool.call(double, 1).result()
+os._exit(143)
+"""
+
+
+def test_a_driver_that_is_ended_at_once_has_the_last_word():
+    """As by a second signal: what it did not release is released, and no warning follows its own line."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_AT_ONCE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (143, "")
