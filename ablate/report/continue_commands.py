@@ -76,7 +76,7 @@ def command_for_tricks(data: ReportData, tricks: Sequence[str], pairs: Sequence[
     allowed = design["budget"]["runs"]
     spent = sum(design.get("spent", {"runs": allowed}).values())
     limit = allowed if design["budget"]["asked"] else spent  # without a budget, time ends a ranking
-    runs = max(allowed, 2 * limit, spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
+    runs = max(2 * limit, spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
     return again(data, budget=f"{runs}runs")
 
 

@@ -461,7 +461,10 @@ def test_runs_that_would_decide_are_as_many_as_the_pairs_need():
         == f"ablate study digits --include mixup --trials 4 --budget {spent + 1092}runs"
     )
     words = "ablate study digits --include mixup --trials 4 --budget"
-    assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {max(allowed, 2 * spent)}runs"
+    assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {2 * spent}runs"
+    data.design["budget"]["runs"] = 636_630  # what 25 minutes would have held
+    assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {2 * spent}runs"
+    data.design["budget"]["runs"] = allowed
     data.design["budget"]["asked"] = "2m"  # which ended it
     assert command_for_tricks(data, ["mixup"], [None]) == f"{words} {2 * allowed}runs"
 

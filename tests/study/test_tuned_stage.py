@@ -371,13 +371,22 @@ def test_no_budget_is_refused_in_one_line(text: str) -> None:
 
 
 def test_a_budget_is_kept_and_more_of_it_buys_more() -> None:
-    plans = [divide(f"{runs}runs", 40, 0.1, 2) for runs in (500, 800, 2000, 12000)]
+    plans = [divide(f"{runs}runs", 40, 0.1, 2) for runs in (500, 800, 2000, 6000)]
     assert [plan.tuning.runs for plan in plans] == sorted(plan.tuning.runs for plan in plans)
     for plan in plans[1:]:
         begun = plan.tuning == LEVELS[TUNED][0] and first_look_runs(plan, 40, 2) <= FIRST_LOOK * plan.runs
         assert begun or expected(plan, 40, 2) <= plan.runs
     assert plans[-1].tuning == LEVELS[0][0]
     assert plans[-1].racing == Racing.up_to(LEVELS[0][1])
+
+
+@pytest.mark.parametrize(("runs", "pairs"), [(9_000, 200), (40_000, 1000)])
+def test_a_budget_that_leaves_more_than_the_largest_design_takes_looks_at_more_pairs(runs, pairs) -> None:
+    assert divide(f"{runs}runs", 60, 0.05, 2).racing.pairs[-1] == pairs
+
+
+def test_without_a_budget_there_are_no_longer_races() -> None:
+    assert divide("", 60, 1e-4, 2).racing.pairs[-1] == 200
 
 
 def test_a_budget_that_holds_no_design_is_refused_with_what_it_takes() -> None:

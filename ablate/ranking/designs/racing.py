@@ -13,7 +13,7 @@ from typing import Any
 
 from ablate.records.errors import InputError
 
-PAIRS = (8, 12, 18, 27, 40, 60, 90, 135, 200)
+PAIRS = (8, 12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
 """Pairs of an undecided arm after each look: each look has half as many again as the one before."""
 FEWEST = 5
 """Pairs of the first look, at least: fewer say nothing of a variance."""

@@ -24,6 +24,9 @@ LONGEST = 900.0
 """Seconds of a ranking where no budget is given: fewer tricks are ranked where all of them take longer."""
 LEAST_SECONDS = 45.0
 """Seconds of the rank stage, whatever the duration of the stages before it."""
+LONGER = (1000, 675, 450, 300)
+"""Pairs of the last look where a budget is SURPLUS times what such a design takes."""
+SURPLUS = 2.0
 LEAST_PAIRS = 40
 """Pairs of the last look, at least, of a race whose tuning is worth them: where there is no time for all arms, those nearest to a verdict go on."""
 
@@ -75,6 +78,11 @@ def divide(
         and first_look_runs(levels[TUNED], arms, references) <= FIRST_LOOK * runs
     ):
         level = TUNED
+    if asked and level == 0:
+        longer = (replace(levels[0], racing=Racing.up_to(pairs)) for pairs in LONGER)
+        levels[0] = next(
+            (one for one in longer if SURPLUS * expected(one, arms, references) <= runs), levels[0]
+        )
     if not asked and costs[level] > runs:
         runs = int(OVER * costs[level])
     return replace(levels[level], runs=runs, seconds=wall, seconds_per_run=seconds_per_run)
@@ -108,7 +116,8 @@ def after_tuning(
         return budget
     runs = int(budget.longest * workers / seconds_per_run)
     least = LEAST_PAIRS if budget.asked else LEVELS[FLOOR][1]
-    most = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
+    worth = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
+    most = max(worth, budget.racing.pairs[-1])
     choices = [
         replace(budget, racing=Racing.up_to(pairs))
         for pairs in sorted({*PAIRS, most}, reverse=True)

@@ -11,10 +11,9 @@ chosen one loses to the unknown best one, which widens the intervals of effects.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log, log10, sqrt
+from math import log10, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,37 +21,16 @@ from numpy.typing import NDArray
 
 from ablate.records.recipe import Recipe
 from ablate.records.trick import LR
+from ablate.study.ranking.curve_covariance import covariances_of, likeliest
 from ablate.study.ranking.tuning_points import Point, lattice
 from ablate.study.ranking.tuning_scatter import deviations
 
 if TYPE_CHECKING:
     from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import Kernel
 
 Array = NDArray[np.float64]
 Chosen = tuple[Recipe, float]
 """A setting and a rate."""
-LENGTH = 0.4
-"""Decades within which a curve bends (the length scale)."""
-AMPLITUDES = (0.5, 4.0)
-"""Least and largest amplitude of a curve, in σ of one run: how far it bends. With LENGTH: likely losses are those that simulated
-tuning on two measured tasks has."""
-LEVEL, SETTING = 10.0, 3.0
-"""Standard deviations of the level of all scores and of the level of a setting, in σ of one run: large, so that they follow the
-data."""
-INTERPLAY, SHAPE = (0.05, 2.0), 0.8
-"""Least and largest deviation of a seed's curve from the mean curve, in σ of one run, and the decades within which it bends. On breast-cancer,
-diabetes and mammography, where each seed has a split of its own, the likelihood of references' tuning runs is largest at 0.7 to 1.5 (n = 104 to
-232 runs, up to 12 log units above none); on digits at none."""
-PRIOR = 0.5
-"""Standard deviation of the interplay's half-normal prior: a few runs do not tell it."""
-FAR = 1e3
-"""A length scale over which nothing changes."""
-ALIKE = 0.9
-"""Correlation between the curves of two settings of an arm, their levels apart."""
-AS_REFERENCE = 0.85
-"""Correlation of an arm's curve with its reference's. The likelihood of the tuning runs of 384 arms with their reference's optimizer is largest at 0.8 to 0.9, 667
-log units above none (one study each of breast-cancer, diabetes, digits, mammography and wine)."""
 SPARSE, SURE = 2, 0.2
 """Places of the lattice between rates at which a reference's curve counts, and its least error there, in units."""
 FLOOR = 5.0
@@ -162,7 +140,6 @@ def fit_curve(
 
     None where fewer than LEAST_RATES rates were tried or no spread can be told.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
 
     known = [point for point in points if point.rate is not None and point.runs]
@@ -194,67 +171,18 @@ def fit_curve(
     ]
     scores += [max(height / unit, -FLOOR) for _, height, _ in others]
     errors = [max(sigma / unit, sqrt(JITTER))] * len(runs) + [max(error / unit, SURE) for *_, error in others]
-    process = GaussianProcessRegressor(
-        _kernel(settings, sigma / unit, seed_sigma / unit, reference.interplay / unit if reference else None),
-        alpha=np.square(errors),
-        optimizer=_likeliest,
-    )
-    with warnings.catch_warnings():  # an amplitude at its bounds is what bounds are for
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit(np.array(inputs), np.array(scores))
-    apart = unit * sqrt(_interplay_of(process).k1.constant_value)
-    return RateCurve(process, tried, settings, sigma, seed_sigma, unit, apart)
-
-
-def _kernel(
-    settings: Sequence[Recipe | None], sigma: float, seed_sigma: float, interplay: float | None
-) -> Kernel:
-    """The covariance of two runs; all in units. `interplay`: None if the runs are to tell it."""
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel
-
-    near, far = 1 / FAR, [FAR] * len(settings)
-    lengths = [
-        sqrt(-1 / log(ALIKE)) if setting is not None else 1 / sqrt(log(ALIKE) - 2 * log(AS_REFERENCE))
-        for setting in settings
-    ]
-    bounds = AMPLITUDES[0] ** 2, AMPLITUDES[1] ** 2
-    curve = ConstantKernel(1.0, bounds) * RBF([LENGTH, *lengths, FAR], "fixed")
-    level = ConstantKernel(LEVEL**2, "fixed") * RBF([FAR, *far, FAR], "fixed")
-    setting_level = ConstantKernel(SETTING**2, "fixed") * RBF([FAR, *[near] * len(settings), FAR], "fixed")
-    seed_level = ConstantKernel(seed_sigma**2, "fixed") * RBF([FAR, *far, near], "fixed")
-    if interplay is None:
-        amplitude = ConstantKernel(sigma**2, ((INTERPLAY[0] * sigma) ** 2, (INTERPLAY[1] * sigma) ** 2))
-    else:
-        amplitude = ConstantKernel(interplay**2, "fixed")
-    return curve + level + setting_level + seed_level + amplitude * RBF([SHAPE, *far, near], "fixed")
+    covariances = covariances_of(settings, seed_sigma / unit)
+    known_interplay = reference.interplay / unit if reference is not None else None
+    arrays = np.array(inputs), np.array(scores), np.square(errors)
+    amplitudes = likeliest(covariances, *arrays, sigma / unit, known_interplay)
+    process = GaussianProcessRegressor(covariances.kernel(amplitudes), alpha=arrays[2], optimizer=None)
+    process.fit(*arrays[:2])
+    return RateCurve(process, tried, settings, sigma, seed_sigma, unit, unit * sqrt(amplitudes[1]))
 
 
 def _interplay_of(process: GaussianProcessRegressor) -> Any:
     """The kernel of the curves of single seeds, the last one of the sum."""
     return process.kernel_.k2
-
-
-def _likeliest(objective: Callable[..., float], start: Array, bounds: Array) -> tuple[Array, float]:
-    """The amplitudes of the largest marginal likelihood, one or two logarithms between their bounds, without gradients."""
-    from scipy.optimize import minimize, minimize_scalar
-
-    if len(start) == 1:
-        best = minimize_scalar(
-            lambda theta: objective(np.array([theta]), eval_gradient=False),
-            bounds=bounds[0],
-            options={"xatol": 0.1},
-        )
-        return np.array([best.x]), float(best.fun)
-
-    def penalised(theta: Array) -> float:
-        """The objective at the amplitudes' logarithms; the interplay's, the last one, has a half-normal prior."""
-        return objective(theta, eval_gradient=False) + float(np.exp(theta[-1])) / (2 * PRIOR**2)
-
-    simplex = np.add(start, [[0, 0], [1, 0], [0, -2]])
-    options: Any = {"xatol": 0.1, "fatol": 0.05, "initial_simplex": simplex}
-    limits: Any = bounds
-    found: Any = minimize(penalised, start, bounds=limits, method="Nelder-Mead", options=options)
-    return found.x, float(found.fun)
 
 
 def setting_of(recipe: Recipe) -> Recipe:

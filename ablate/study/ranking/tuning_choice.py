@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import hypot, sqrt
 
 import numpy as np
@@ -41,7 +42,7 @@ class Anchor:
         """The anchor of a reference that is tuned."""
         optimizer = arm.recipes[0].slot(catalogue, OPTIMIZER)
         chosen = chosen_of(points)
-        return cls(chosen.rate, optimizer, fit_curve(points), chosen.loss)
+        return cls(chosen.rate, optimizer, _reference_curve(tuple(points)), chosen.loss)
 
     def for_arm(self, arm: Arm, catalogue: Catalogue) -> Anchor:
         """This anchor for `arm`; its rate is dropped if the arm uses a different optimizer, whose rates are not comparable."""
@@ -51,6 +52,12 @@ class Anchor:
     def curve_of(self, points: Sequence[Point]) -> RateCurve | None:
         """The curve through an arm's points: like the reference's where the optimizer is the same."""
         return fit_curve(points, self.curve, alike=self.rate is not None)
+
+
+@lru_cache(maxsize=8)
+def _reference_curve(points: tuple[Point, ...]) -> RateCurve | None:
+    """The curve through a reference's points, fitted once: arms that are tuned further ask for it again."""
+    return fit_curve(points)
 
 
 def next_points(
