@@ -54,13 +54,18 @@ def study(task: str, seed: int, trials: int, folder: Path) -> dict[str, Any]:
     if not kept.exists():
         words = ("study", task, "--trials", str(trials), "--seed", str(seed), "--name", name)
         where = ("--studies", str(folder / "studies"), "--out", str(folder / "reports"))
+        plan = subprocess.run(
+            [sys.executable, *ABLATE, "plan", task, "--trials", str(trials), "--seed", str(seed), "--json", "--studies", str(folder / "studies")],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        told = {key: json.loads(plan.stdout)[key] for key in ("estimate_seconds", "estimate_range_seconds")}
         started = time.perf_counter()
         with (folder / f"{name}.log").open("w") as log:
             subprocess.run([sys.executable, *ABLATE, *words, *where], check=True, stdout=log, stderr=log)
         seconds = time.perf_counter() - started
         with Ledger.open(folder / "studies" / f"{name}.db", write=False) as ledger:
             facts = {key: ledger.fact(key) for key in ("rank", "timings")}
-        kept.write_text(json.dumps({**facts, "seconds": seconds}))
+        kept.write_text(json.dumps({**facts, **told, "seconds": seconds}))
     document: dict[str, Any] = json.loads(kept.read_text())
     return document
 
@@ -83,8 +88,17 @@ def summary(task: str, seed: int, document: dict[str, Any]) -> list[object]:
     return [
         Path(task).stem, seed, f"{decided} of {total}", f"{settled} of {len(rows)}", " ".join(placebos),
         sum(rank["spent"].values()), rank["budget"]["tuning"]["first"], rank["budget"]["racing"]["pairs"][-1],
-        f"{document['seconds']:.0f}", stages,
+        f"{document['seconds']:.0f}", stages, _told(document),
     ]  # fmt: skip
+
+
+def _told(document: dict[str, Any]) -> str:
+    """What `ablate plan` had said of the study's time before it began."""
+    estimate = document["estimate_seconds"]
+    least, most = document["estimate_range_seconds"]
+    rank = sum(seconds for part, seconds in estimate.items() if part.startswith("rank: "))
+    search = estimate["search"] + estimate["select"]
+    return f"{sum(estimate.values()):.0f} ({least:.0f} to {most:.0f}; {search:.0f}, {rank:.0f})"
 
 
 def by_trick(documents: dict[int, dict[str, Any]]) -> list[list[object]]:
@@ -162,6 +176,7 @@ def main() -> None:
         "pairs",
         "seconds",
         "stages, s",
+        "planned, s (likely range; search, rank)",
     )
     print(
         table(

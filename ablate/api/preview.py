@@ -82,6 +82,12 @@ class StudyPlan:
         return float(sum(self.document["estimate_seconds"].values()))
 
     @property
+    def likely_range(self) -> tuple[float, float]:
+        """Shortest and longest likely time of the whole study in seconds: how many runs the verdicts take is not known before."""
+        least, most = self.document["estimate_range_seconds"]
+        return float(least), float(most)
+
+    @property
     def tricks(self) -> tuple[str, ...]:
         """The tricks that are searched."""
         return tuple(self.document["space"]["tricks"])

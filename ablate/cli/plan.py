@@ -115,8 +115,10 @@ def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
     if verbose:
         lines += [f"  not applicable: {name} ({why})" for name, why in refused.items()]
     lines += [*rank_lines(document["rank"]), *_stage_lines(document)]
-    total = sum(document["estimate_seconds"].values())
-    return [*lines, f"in all about {minutes(total)}; {LIMITS}"]
+    total = minutes(sum(document["estimate_seconds"].values()))
+    least, most = map(minutes, document["estimate_range_seconds"])
+    between = f" ({least} to {most}, by how many runs the verdicts take)" if least != most else ""
+    return [*lines, f"in all about {total}{between}; {LIMITS}"]
 
 
 def _stage_lines(document: dict[str, Any]) -> list[str]:

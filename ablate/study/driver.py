@@ -98,7 +98,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     baseline = baseline_of(session)
     session.ledger.put("baseline", baseline.to_dict())
     space = space_of(session, baseline, possible)
-    if line := time_left(session, baseline, list(space.settings), stages):
+    if line := time_left(session, baseline, space, stages):
         session.progress.say(line)
     if "search" in stages:
         grow_search(session, space)

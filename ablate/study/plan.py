@@ -23,27 +23,29 @@ from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.fit import COSTLY, usual
 from ablate.study.kernel import choose, slower_because
+from ablate.study.ranking.estimates import LEAST_RUNS, MOST_RUNS
 from ablate.study.ranking.plan import arms_on, rank_plan
 from ablate.study.request import Opened, Options
 from ablate.study.resume import with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.simplify import USUAL_RUNS
-from ablate.study.stopwatch import seconds_of_each
+from ablate.study.stopwatch import OF_DRIVER, START, seconds_of_each, seconds_per_trial
 
-AFTERWARDS, AFTERWARDS_PER_ARM = 5.0, 0.1
-"""Seconds of the stages costs and report, fixed and per arm: 9 s with 27 arms, 10 s with 52, 13 s with 60 (one study each of
-wine, diabetes and digits, two cores)."""
+AFTERWARDS, AFTERWARDS_PER_ARM = 5.0, 0.05
+"""Seconds of the stages costs and report and of the program's start, fixed and per arm: 10 s with 76 arms (digits), 12 with 122 (breast-cancer), 13 with 124 (wine; one
+study each, two cores)."""
 
 
 @dataclass(frozen=True)
 class Measurements:
     """What a plan rests on. `context`: of the catalogue that applies, with the kernel of `choice`. `seconds`: recipe -> of a run of one worker,
-    of the baseline and of those with a trick each that were timed."""
+    of the baseline and of those with a trick each that were timed. `of_trial`: of a whole run of a trial of the search."""
 
     context: TaskContext
     choice: Choice
     scopes: Mapping[str, Scope]
     seconds: Mapping[Recipe, float]
+    of_trial: float
 
 
 def measure(
@@ -60,10 +62,12 @@ def measure(
     )  # fmt: skip
     scopes_by_trick = scopes(context)
     context = narrowed(context, scopes_by_trick)
-    recipes = recipes_by_trick(baseline, space_of(opened.study, context, scopes_by_trick))
+    space = space_of(opened.study, context, scopes_by_trick)
+    recipes = recipes_by_trick(baseline, space)
     epochs = opened.study.epochs or context.task.epochs
     seconds = seconds_of_each(context, list(recipes.values()), choice.lanes, epochs, until)
-    return Measurements(context, choice, scopes_by_trick, seconds)
+    groups = likely_groups(context, opened.study, space, epochs, choice.lanes)
+    return Measurements(context, choice, scopes_by_trick, seconds, seconds_per_trial(context, groups, until))
 
 
 def space_of(study: StudyFile, context: TaskContext, scopes: Mapping[str, Scope]) -> Space:
@@ -106,10 +110,10 @@ def plan(opened: Opened, options: Options, measurements: Measurements | None = N
     share = ranking["seconds"] / ranking["seconds_of_all"] if ranking.get("seconds_of_all") else 1.0
     estimate = {
         "lr-find": short + rate_search.plan.runs * of_baseline / workers,
-        "search": trials * expected_share(study.search.pruner, epochs) * seconds / workers,
-        "select": (FINALISTS * REPEATS + USUAL_RUNS) * seconds / workers,
+        "search": START + trials * expected_share(study.search.pruner, epochs) * measured.of_trial / workers,
+        "select": (FINALISTS * REPEATS + USUAL_RUNS) * measured.of_trial / workers,
         **{
-            f"rank: {part}": share * runs * seconds / workers
+            f"rank: {part}": share * runs * (seconds / workers + OF_DRIVER)
             for part, runs in ranking["runs"].items()
             if runs
         },
@@ -135,4 +139,14 @@ def plan(opened: Opened, options: Options, measurements: Measurements | None = N
         "confirm": {"runs_about": confirm_runs, "seeds": confirm_seeds},
         "seconds_per_run": seconds,
         "seconds_by_trick": by_trick if study.rank.design == TUNED else {}, "estimate_seconds": estimate,
+        "estimate_range_seconds": list(likely_range(sum(estimate.values()), sum(v for k, v in estimate.items() if k.startswith("rank: ")), ranking)),
     }  # fmt: skip
+
+
+def likely_range(total: float, of_rank: float, ranking: Mapping[str, Any]) -> tuple[float, float]:
+    """Shortest and longest likely time of a study that probably takes `total` seconds, `of_rank` of them for the rank stage; both are `total` where the runs of
+    the stage are given."""
+    if ranking["design"] != TUNED or ranking["budget"] or ranking["seconds_at_most"] is None:
+        return total, total
+    others = total - of_rank
+    return others + LEAST_RUNS * of_rank, others + min(MOST_RUNS * of_rank, ranking["seconds_at_most"])

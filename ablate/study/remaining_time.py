@@ -1,17 +1,24 @@
-"""The remaining time after lr-find, in words, from the duration of its runs, which have no tricks."""
+"""The remaining time after lr-find, in words, from a few steps of runs with tricks."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from statistics import fmean
 
 from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
-from ablate.study.search import FINALISTS, REPEATS
+from ablate.search.pruning import expected_share
+from ablate.search.space import Space
+from ablate.study.search import FINALISTS, REPEATS, likely_groups
 from ablate.study.session import Session
 from ablate.study.simplify import USUAL_RUNS
+from ablate.study.stopwatch import OF_DRIVER, START, seconds_of_each, seconds_per_trial
 
-OF_A_TRIAL = 1.6
-"""Duration of a trial, pruned or not, as a multiple of a run without tricks: the median of nine searches (0.8 to 8.5)."""
+TIMED = 2
+"""Groups of trials that are timed, at most."""
+WHILE = 1.0
+"""Seconds for which runs with the tricks are timed."""
 LIMITS = "--budget 10m limits the whole study"
 
 
@@ -22,37 +29,45 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.0f} h"
 
 
-def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], stages: Sequence[str]) -> str:
+def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence[str]) -> str:
     """One line with the time of `stages`, or "" if it is unknown or nothing is left.
 
-    candidates: the tricks of the space. A ranking that has begun, and a budget, are reported elsewhere.
+    A ranking that has begun, and a budget, are reported elsewhere.
     """
-    from ablate.study.ranking.budget import seconds_of
     from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
-    from ablate.study.ranking.estimates import expected
+    from ablate.study.ranking.estimates import LEAST_RUNS, MOST_RUNS, expected
     from ablate.study.ranking.plan import arms_on
 
     study, ledger = session.study, session.ledger
-    entries = ledger.entries(scores=False)
-    each = seconds_of(entry for entry in entries if entry.trial < 0)
-    if each is None or ledger.fact("rank") or study.rank.budget:
+    if ledger.fact("rank") or study.rank.budget:
         return ""
     trials = max(study.search.trials - (ledger.fact("search") or {}).get("done", 0), 0)
     parts: dict[str, float] = {}
+    between = ""
     longest = ""
     if trials and "search" in stages:
-        runs = OF_A_TRIAL * trials + FINALISTS * REPEATS + USUAL_RUNS
-        parts["search"] = runs * each / session.workers
+        groups = likely_groups(session.context, study, space, session.epochs, session.lanes)
+        of_trial = seconds_per_trial(session.context, groups, most=TIMED)
+        runs = trials * expected_share(study.search.pruner, session.epochs) + FINALISTS * REPEATS + USUAL_RUNS
+        parts["search"] = START + runs * of_trial / session.workers
     if "rank" in stages and study.rank.design == TUNED:
-        arms = 2 * len(arms_on(ADD_ONE, baseline, candidates).arms)
+        recipes = [arm.recipes[0] for arm in arms_on(ADD_ONE, baseline, list(space.settings)).arms]
+        arms = 2 * len(recipes)
+        timed = seconds_of_each(
+            session.context, recipes, session.lanes, session.epochs, time.perf_counter() + WHILE
+        )
+        each = fmean(timed.values())
         timings = ledger.fact("timings", {}) | parts
         budget = divide(
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
         )
-        parts["ranking"] = min(expected(budget, arms, 2) * each / session.workers, LONGEST)
+        seconds = expected(budget, arms, 2) * (each / session.workers + OF_DRIVER)
+        parts["ranking"] = min(seconds, LONGEST)
         if budget.longest is not None:
+            least, most = (minutes(min(share * seconds, LONGEST)) for share in (LEAST_RUNS, MOST_RUNS))
+            between = f" ({least} to {most})" if least != most else ""
             longest = f" (up to {minutes(budget.longest)} while fewer than nine tricks in ten are decided)"
     if not parts:
         return ""
     estimates = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())
-    return f"to go: {estimates}{longest}, estimated from the runs so far; {LIMITS}"
+    return f"to go: {estimates}{between}{longest}; {LIMITS}"

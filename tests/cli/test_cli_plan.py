@@ -57,8 +57,8 @@ def test_a_plan_of_the_default_design_is_what_the_study_declares(capsys, here):
     assert after["looks"] == fact["budget"]["racing"]["pairs"]
     assert after["runs_at_most"] == fact["budget"]["runs"] == 300
     assert (
-        0.7 * after["runs"]["tuning"] <= fact["tuning_spent"]["runs"] <= 1.3 * after["runs"]["tuning"]
-    )  # further tuning is of the race
+        0.5 * after["runs"]["tuning"] <= fact["tuning_spent"]["runs"] <= 2 * after["runs"]["tuning"]
+    )  # further tuning is of the race; how many rounds the baseline needs, its runs tell
     assert fact["spent"]["tuning"] + fact["spent"]["race"] <= 1.1 * after["runs_at_most"]
 
 

@@ -8,11 +8,13 @@ from math import log10, sin
 
 import numpy as np
 import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import with_rate
+from ablate.study.ranking.curve_covariance import AMPLITUDES, INTERPLAY, PRIOR, covariances_of, likeliest
 from ablate.study.ranking.rate_curve import RateCurve, between, fit_curve, setting_of
 from ablate.study.ranking.stage import one_blas_thread
 from ablate.study.ranking.tuning_choice import Anchor, chosen_among
@@ -321,3 +323,39 @@ def test_a_references_curve_counts_where_the_optimizer_is_the_same():
     }  # fmt: skip
     assert errors[True] < 0.7 * errors[False], errors
     assert fit_curve(few, None, alike=True) is None or fit_curve(few, None, alike=True).settings == (SETTING,)
+
+
+@pytest.mark.parametrize("interplay", [None, 0.4])
+def test_the_amplitudes_are_those_that_scikit_learn_finds(interplay: float | None) -> None:
+    """Its own marginal likelihood is nowhere larger (the prior of the interplay apart) on a grid of amplitudes."""
+    draw = np.random.default_rng(0)
+    rates, seeds = np.tile(np.linspace(-2, 0, 9), 4), np.repeat(np.arange(4.0), 9)
+    inputs = np.column_stack([rates, np.ones(36), seeds])
+    scores = -3 * (rates + 1) ** 2 + seeds * rates + draw.standard_normal(36)
+    covariances, noise = covariances_of((SETTING,), 1.0), np.full(36, 1.0)
+
+    def surprise(amplitudes: tuple[float, float]) -> float:
+        process = GaussianProcessRegressor(covariances.kernel(amplitudes), alpha=noise, optimizer=None)
+        prior = amplitudes[1] / (2 * PRIOR**2) if interplay is None else 0.0
+        return prior - process.fit(inputs, scores).log_marginal_likelihood_value_
+
+    found = likeliest(covariances, inputs, scores, noise, 1.0, interplay)
+    own = np.geomspace(*INTERPLAY, 15) if interplay is None else [interplay]
+    grid = [(a**2, b**2) for a in np.geomspace(*AMPLITUDES, 15) for b in own]
+    assert surprise(found) <= min(map(surprise, grid)) + 0.05
+
+
+def test_what_is_tried_next_does_not_depend_on_rounding() -> None:
+    """Drawn by eigenvectors, curves were others when the same posterior was computed in another order."""
+    curve = fit_curve(points_of(parabola(0.1), 1.0, 3))
+    assert curve is not None
+    asked = [(SETTING, rate) for rate in curve.rates_of(SETTING)]
+    mean, covariance = curve._predict(asked)
+    noise = np.random.default_rng(1).standard_normal(covariance.shape)
+    rounded = covariance * (1 + 1e-13 * (noise + noise.T))
+    drawn = []
+    for one in (covariance, rounded):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RateCurve, "_predict", lambda self, asked, one=one: (mean, one))
+            drawn.append(curve._draws(asked))
+    np.testing.assert_allclose(*drawn, atol=1e-3)

@@ -50,7 +50,7 @@ def test_a_study_tells_what_is_to_come(capsys, tmp_path, monkeypatch):
     (tmp_path / "small.toml").write_text(text)
     said = ablate(capsys, "study", "small.toml", "--stages", "lr-find,search", *INLINE)
     assert said.code == 0, said.err
-    assert "to go: search about 1 s" in said.err
+    assert "to go: search about 2 s" in said.err
     assert "--budget 10m limits the whole study" in said.err
     again = ablate(capsys, "study", "small.toml", "--stages", "lr-find,search", *INLINE)
     assert "to go" not in again.err

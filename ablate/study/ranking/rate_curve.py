@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log10, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +117,16 @@ class RateCurve:
         return [(rates[i], float(mean[i] - mean[top]), float(errors[i])) for i in places]
 
     def _draws(self, asked: Sequence[Chosen]) -> Array:
-        """Scores `[DRAWS, n]` of curves drawn from the posterior."""
+        """Scores `[DRAWS, n]` of curves drawn from the posterior.
+
+        By the symmetric root of the covariance, which is nearly the same whichever processor rounds it. Eigenvectors of nearly equal
+        eigenvalues, by which `multivariate_normal` draws, are not.
+        """
         mean, covariance = self._predict(asked)
-        return np.random.default_rng(0).multivariate_normal(
-            mean, covariance, DRAWS, check_valid="ignore", method="eigh"
-        )
+        variances, directions = np.linalg.eigh(covariance)
+        root = directions * np.sqrt(variances.clip(0.0)) @ directions.T
+        draws: Array = mean + np.random.default_rng(0).standard_normal((DRAWS, len(asked))) @ root
+        return draws
 
     def _predict(self, asked: Sequence[Chosen]) -> tuple[Array, Array]:
         """Mean `[n]` and covariance `[n, n]` of the mean curve at (setting, rate), beside an unknown constant."""
@@ -185,6 +191,7 @@ def _interplay_of(process: GaussianProcessRegressor) -> Any:
     return process.kernel_.k2
 
 
+@lru_cache(maxsize=4096)
 def setting_of(recipe: Recipe) -> Recipe:
     """The recipe without the optimizer that has the learning rate."""
     return Recipe({name: settings for name, settings in recipe.items() if LR not in settings})
