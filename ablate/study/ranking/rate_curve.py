@@ -119,8 +119,8 @@ class RateCurve:
     def _draws(self, asked: Sequence[Chosen]) -> Array:
         """Scores `[DRAWS, n]` of curves drawn from the posterior.
 
-        By the symmetric root of the covariance, which is nearly the same whichever processor rounds it. Eigenvectors of nearly equal
-        eigenvalues, by which `multivariate_normal` draws, are not.
+        By the symmetric root of the covariance, which is nearly the same whichever processor rounds it: the signs of eigenvectors, by which
+        `multivariate_normal` draws, are not.
         """
         mean, covariance = self._predict(asked)
         variances, directions = np.linalg.eigh(covariance)
