@@ -2,7 +2,7 @@
 
 Resampled races: the arms' gold runs as a population, from which races draw seeds with replacement; the gold value is then the
 truth exactly, and nothing is trained. Real studies: `ablate rank` around the baseline with seeds of their own, tuning and
-all, two at the same rate, one begun at half and one at twice the rate. Their runs stay in ledgers, and their rows in
+all, six at the same rate, two begun at half and two at twice the rate. Their runs stay in ledgers, and their rows in
 `bench/results/gold-TASK-studies.csv`, which is what is judged unless `--train` is given.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,11 @@ from bench.statistics.replay_many import Outcome, replay_many
 from bench.statistics.sections import put
 
 FOLDER = Path(tempfile.gettempdir()) / "ablate-gold"
-STUDIES = {"seed 1": (1, 1.0), "seed 2": (2, 1.0), "half the rate": (3, 0.5), "twice the rate": (4, 2.0)}
+STUDIES = {
+    **{f"seed {seed}": (seed, 1.0) for seed in (1, 2, 5, 6, 7, 8)},
+    **{f"half the rate, seed {seed}": (seed, 0.5) for seed in (3, 9)},
+    **{f"twice the rate, seed {seed}": (seed, 2.0) for seed in (4, 10)},
+}
 """Name -> seed, and the factor of the baseline's rate."""
 COVERED, AGREED, FALSE = 0.93, 0.85, 0.06
 PAIRS = 40
@@ -160,16 +165,24 @@ def studies_figures(task: str, rows: pd.DataFrame) -> list[Figure]:
     decided = judged_rows.assign(decided=judged_rows["verdict"] != "undecided").pivot(
         index="trick", columns="study", values="decided"
     )
-    pair = [name for name in ("seed 1", "seed 2") if name in table]
+    pairs = list(combinations([name for name in STUDIES if name.startswith("seed")], 2))
     placebo = rows[rows["trick"] == "placebo"]["verdict"].map(_sign) != 0
     turned = (table.max(axis=1) > 0) & (table.min(axis=1) < 0)
-    words = judged_rows.pivot(index="trick", columns="study", values="verdict")[pair]
-    equal = words.apply(lambda row: row.str.split().str[0].nunique() == 1, axis=1)
+    words = judged_rows.pivot(index="trick", columns="study", values="verdict")
+    directions = words.map(lambda verdict: verdict.split()[0])
+    actions = words.map(
+        lambda verdict: verdict if verdict in ("helps", "hurts", "undecided") else "within the margin"
+    )
+    equal, by_margin = (
+        np.array([(kind[one] == kind[other]).to_numpy() for one, other in pairs])
+        for kind in (directions, actions)
+    )
     return [
         _share(world, "intervals that hold the gold value", covered.to_numpy(), (COVERED, np.inf)),
         _share(world, "verdicts against the gold sign", against.to_numpy(), (-np.inf, 0.0)),
         _share(world, "tricks called both helpful and harmful by studies at half, once and twice the rate", turned.to_numpy(), (-np.inf, 0.0)),
-        _share(world, "equal verdicts of two studies with different seeds", equal.to_numpy(), (AGREED, np.inf)),
+        _share(world, "equal verdicts of two studies with different seeds", equal, (AGREED, np.inf)),
+        _share(world, "the same by the margin: “a little” and “no measurable effect” are both within it", by_margin),
         _share(world, "tricks with a verdict", decided.to_numpy().astype(bool)),
         _share(world, "placebos called", placebo.to_numpy(), (-np.inf, FALSE)),
     ]  # fmt: skip
