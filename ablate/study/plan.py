@@ -23,7 +23,7 @@ from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.fit import COSTLY, usual
 from ablate.study.kernel import choose, slower_because
-from ablate.study.ranking.estimates import LEAST_RUNS, MOST_RUNS
+from ablate.study.ranking.estimates import LEAST_RUNS, MOST_BEFORE
 from ablate.study.ranking.plan import arms_on, rank_plan
 from ablate.study.request import Opened, Options
 from ablate.study.resume import with_choices, worker_count
@@ -149,4 +149,4 @@ def likely_range(total: float, of_rank: float, ranking: Mapping[str, Any]) -> tu
     if ranking["design"] != TUNED or ranking["budget"] or ranking["seconds_at_most"] is None:
         return total, total
     others = total - of_rank
-    return others + LEAST_RUNS * of_rank, others + min(MOST_RUNS * of_rank, ranking["seconds_at_most"])
+    return others + LEAST_RUNS * of_rank, others + min(MOST_BEFORE * of_rank, ranking["seconds_at_most"])

@@ -35,7 +35,7 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
     A ranking that has begun, and a budget, are reported elsewhere.
     """
     from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
-    from ablate.study.ranking.estimates import LEAST_RUNS, MOST_RUNS, expected
+    from ablate.study.ranking.estimates import LEAST_RUNS, MOST_BEFORE, expected
     from ablate.study.ranking.plan import arms_on
 
     study, ledger = session.study, session.ledger
@@ -64,7 +64,7 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
         seconds = expected(budget, arms, 2) * (each / session.workers + OF_DRIVER)
         parts["ranking"] = min(seconds, LONGEST)
         if budget.longest is not None:
-            least, most = (minutes(min(share * seconds, LONGEST)) for share in (LEAST_RUNS, MOST_RUNS))
+            least, most = (minutes(min(share * seconds, LONGEST)) for share in (LEAST_RUNS, MOST_BEFORE))
             between = f" ({least} to {most})" if least != most else ""
             longest = f" (up to {minutes(budget.longest)} while fewer than nine tricks in ten are decided)"
     if not parts:

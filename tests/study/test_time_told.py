@@ -4,8 +4,18 @@ import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.study.ranking.divide import divide
-from ablate.study.ranking.estimates import FLOOR, LEVELS, RUNS_PER_TRIAL, expected, runs_for_trials
+from ablate.study.ranking.estimates import (
+    FLOOR,
+    LEAST_RUNS,
+    LEVELS,
+    MOST_RUNS,
+    RUNS_PER_TRIAL,
+    expected,
+    runs_for_trials,
+)
+from ablate.study.ranking.tuned import design_line
 from ablate.study.remaining_time import minutes
+from ablate.study.stopwatch import OF_DRIVER
 
 
 @pytest.mark.parametrize("arms", [8, 60, 158])
@@ -56,3 +66,15 @@ def test_a_study_tells_what_is_to_come(capsys, tmp_path, monkeypatch):
     assert "to go" not in again.err
     planned = ablate(capsys, "plan", "small.toml", *INLINE)
     assert "in all about " in planned.out.splitlines()[-1]
+
+
+def test_a_ranking_tells_its_likely_time_before_its_first_run():
+    """Not the time that it may take: 74 s were announced as "about 165 s"."""
+    budget = divide("", 76, 0.025, 2)
+    seconds = expected(budget, 76, 2) * (0.025 / 2 + OF_DRIVER)
+    line = design_line(budget, 76, 2, 2)
+    told = [minutes(share * seconds) for share in (1.0, LEAST_RUNS, MOST_RUNS)]
+    assert line.endswith(
+        f"about {told[0]}, {told[1]} to {told[2]}; up to 25 min until nine tricks in ten are decided)"
+    )
+    assert design_line(divide("2m", 76, 0.025, 2), 76, 2, 2).endswith("(budget: about 120 s)")

@@ -25,12 +25,13 @@ from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, settings_of_best_trials
 from ablate.study.ranking.budget import RankBudget, Spent, seconds_in, seconds_of
 from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
-from ablate.study.ranking.estimates import LEVELS, expected, runs_for_trials
+from ablate.study.ranking.estimates import LEAST_RUNS, LEVELS, MOST_RUNS, expected, runs_for_trials
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import is_scored_apart, score_of
 from ablate.study.ranking.tuning_points import Point
+from ablate.study.remaining_time import minutes
 from ablate.study.session import Planned, Session
-from ablate.study.stopwatch import seconds_per_run
+from ablate.study.stopwatch import OF_DRIVER, seconds_per_run
 from ablate.tasks.chance_level import chance_level
 
 TIMED, TIMED_LANES = 24, 24
@@ -158,7 +159,7 @@ class TunedStage:
         return [entry.run.recipe for entry in trials[: -(-len(trials) // LEAST_BEST)]]
 
 
-def design_line(budget: RankBudget, arms: int, workers: int) -> str:
+def design_line(budget: RankBudget, arms: int, references: int, workers: int) -> str:
     """The design in one line, before its first run."""
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
     if budget.seconds is None:
@@ -168,8 +169,10 @@ def design_line(budget: RankBudget, arms: int, workers: int) -> str:
     elif budget.asked:
         where, limit = "budget", f"about {budget.seconds:.0f} s"
     else:
-        seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
-        limit = f"about {seconds:.0f} s, up to {max(budget.longest or 0.0, seconds):.0f} s until nine tricks in ten are decided"
+        seconds = expected(budget, arms, references) * ((budget.seconds_per_run or 0.0) / workers + OF_DRIVER)
+        longest = max(budget.longest or 0.0, seconds)
+        shortest, likely = minutes(LEAST_RUNS * seconds), minutes(min(MOST_RUNS * seconds, longest))
+        limit = f"about {minutes(seconds)}, {shortest} to {likely}; up to {minutes(longest)} until nine tricks in ten are decided"
     first, most = budget.tuning.first, budget.tuning.runs
     tuning = f"{first} to {most} tuning runs" if first < most else f"{most} tuning run{'s' * (most > 1)}"
     return f"rank: {arms} arms, {tuning} each, then up to {budget.racing.pairs[-1]} paired seeds ({where}: {limit})"
