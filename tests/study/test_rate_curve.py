@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import log10, sin
+from math import log, log10, sin
 
 import numpy as np
 import pytest
@@ -14,7 +14,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import with_rate
-from ablate.study.ranking.curve_covariance import AMPLITUDES, INTERPLAY, PRIOR, covariances_of, likeliest
+from ablate.study.ranking.curve_covariance import (
+    AMPLITUDES,
+    INTERPLAY,
+    PRIOR,
+    USUAL,
+    covariances_of,
+    likeliest,
+)
 from ablate.study.ranking.rate_curve import RateCurve, between, fit_curve, setting_of
 from ablate.study.ranking.stage import one_blas_thread
 from ablate.study.ranking.tuning_choice import Anchor, chosen_among
@@ -336,7 +343,7 @@ def test_the_amplitudes_are_those_that_scikit_learn_finds(interplay: float | Non
 
     def surprise(amplitudes: tuple[float, float]) -> float:
         process = GaussianProcessRegressor(covariances.kernel(amplitudes), alpha=noise, optimizer=None)
-        prior = amplitudes[1] / (2 * PRIOR**2) if interplay is None else 0.0
+        prior = (log(amplitudes[1]) / 2 - log(USUAL)) ** 2 / (2 * PRIOR**2) if interplay is None else 0.0
         return prior - process.fit(inputs, scores).log_marginal_likelihood_value_
 
     found = likeliest(covariances, inputs, scores, noise, 1.0, interplay)
