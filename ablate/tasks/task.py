@@ -150,7 +150,7 @@ class Task:
             "batch_size": positive("batch_size", batch_size),
             "name": name,
             "title": title or name,
-            "kind": kind or ("other" if splits["train"].packing else kind_of(splits["train"])),
+            "kind": kind_of(splits["train"], kind),
             "output": output,
             "encode": encode,
             "loss": loss,

@@ -228,6 +228,15 @@ def test_a_loss_that_takes_a_nested_batch(tmp_path):
     check_same(made, SIMPLE, tmp_path)
 
 
+class Named(Block):
+    def forward(self, given):
+        return super().forward(given)
+
+
+def test_a_single_tensor_under_a_name(tmp_path):
+    check_same(task(Named, {"given": NOISE}), {**SIMPLE, "input_noise": {}}, tmp_path)
+
+
 def test_nested_inputs_attention_and_several_outputs(tmp_path):
     x = {"ids": TOKENS, "keep": TOKENS >= 0}
     check_same(task(Encoder, x), {**SIMPLE, "label_smoothing": {}, "dropout": {"p": 0.3}}, tmp_path)
