@@ -234,7 +234,8 @@ class Named(Block):
 
 
 def test_a_single_tensor_under_a_name(tmp_path):
-    check_same(task(Named, {"given": NOISE}), {**SIMPLE, "input_noise": {}}, tmp_path)
+    script = check_same(task(Named, {"given": NOISE}), {**SIMPLE, "input_noise": {}}, tmp_path)
+    assert '{"given": x.reshape(-1, 5)' in script.text.replace("'", '"')
 
 
 def test_nested_inputs_attention_and_several_outputs(tmp_path):
