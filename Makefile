@@ -30,8 +30,8 @@ matrix: $(VENV)/.ready  ## run all tests with torch's kernels without vectors, t
 	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 	OMP_NUM_THREADS=8 $(BIN)/python -m pytest
 
-extras: $(VENV)/.ready  ## install the optional packages (MLflow, Weights & Biases, Parquet) and run the tests that need them
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,mlflow,parquet,wandb]"
+extras: $(VENV)/.ready  ## install the optional packages (MLflow, Weights & Biases, Parquet, datasets) and run the tests that need them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,datasets,mlflow,parquet,wandb]"
 	$(BIN)/python -m pytest -rs tests/export tests/tasks
 
 lint: $(VENV)/.ready  ## run ruff and mypy alone

@@ -10,10 +10,11 @@ from ablate.tasks.packing import Packing, nested
 
 def unpacking(name: str, packing: Packing) -> str:
     """A function `name(x)` that takes packed tensors `[B, F]` apart, as `Packing.unpack` does."""
-    leaves, start = [], 0
+    leaves, start, alone = [], 0, len(packing.leaves) == 1
     for leaf in packing.leaves:
         stop = start + prod(leaf.shape)
-        text = f"x[:, {start}:{stop}].reshape({', '.join(map(str, (-1, *leaf.shape)))}).to({leaf.dtype})"
+        columns = "x" if alone else f"x[:, {start}:{stop}]"
+        text = f"{columns}.reshape({', '.join(map(str, (-1, *leaf.shape)))}).to({leaf.dtype})"
         leaves.append((leaf.path, text))
         start = stop
     return f'def {name}(x: Tensor) -> Any:\n    """The columns of `x` `[B, F]` as the nested values that they hold."""\n    return {_literal(nested(leaves))}'

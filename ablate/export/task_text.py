@@ -9,6 +9,7 @@ from ablate.export.call_text import call_text
 from ablate.export.packing_text import unpacking
 from ablate.export.plain_metrics import FUNCTIONS, LOSS
 from ablate.records.errors import InputError
+from ablate.tasks.batch_loss import BatchForm
 from ablate.tasks.custom_metrics import is_torchmetric
 from ablate.tasks.task import Task
 
@@ -37,6 +38,7 @@ class TaskText:
         self.task, self.bundle = task, bundle
         self.left_out: list[str] = []
         self._unpacked: dict[str, str] = {}
+        self.joined = "" if task.batch_form is None else self._joined(task.batch_form)
         if task.loss is None:
             self.example_loss = f"{bundle.add(*EXAMPLE_LOSS[task.criterion])}(outputs, target)"
             loss = bundle.add(METRICS, LOSS[task.criterion])
@@ -48,7 +50,7 @@ class TaskText:
     def _own_loss(self) -> tuple[str, str]:
         name = self.bundle.free_name("own_loss", "")
         function = call_text(self.bundle, self.task.loss, "the loss")
-        given = self._users_form("outputs", "target")
+        given = self._loss_form()
         size = self.task.batch_size
         self.bundle.parts.append(
             f"def {name}(outputs: Tensor, target: Tensor) -> Tensor:\n"
@@ -65,17 +67,45 @@ class TaskText:
         )
         return f"{name}(outputs[0], target[0])[None]", f"{mean}({{outputs}}, {{y}})"
 
+    def _joined(self, form: BatchForm) -> str:
+        """The name of a function that puts inputs beside targets, as `BatchForm.joined` does."""
+        name = self.bundle.free_name("with_inputs", "")
+        columns = ", ".join(f"{one}.reshape(len({one}), -1).to({form.columns.dtype})" for one in ("y", "x"))
+        self.bundle.parts.append(
+            f"def {name}(x: Tensor, y: Tensor) -> Tensor:\n"
+            f'    """Targets and inputs `[N, …]` in the columns of one tensor, since the loss takes both."""\n'
+            f"    return torch.cat([{columns}], dim=1)"
+        )
+        return name
+
+    def _loss_form(self) -> str:
+        """The arguments of the user's loss, of `outputs` and `target` of a batch."""
+        loss, form = self.task.evaluation.loss, self.task.batch_form
+        if loss is None or form is None:
+            return self._users_form("outputs", "target")
+        parts = f"{self._function('batch_parts', form.columns)}(target)"
+        inputs, targets = f'{parts}["inputs"]', f'{parts}["targets"]'
+        if form.inputs is not None:
+            inputs = f"{self._function('batch_inputs', form.inputs)}({inputs})"
+        return f"{self._users_outputs('outputs')}, ({inputs}, {self._users_targets(targets)})"
+
     def _users_form(self, outputs: str, target: str) -> str:
         """The arguments of a function of the user's: outputs and targets as the model gives them and the data have them."""
+        return f"{self._users_outputs(outputs)}, {self._users_targets(target)}"
+
+    def _users_outputs(self, outputs: str) -> str:
         loss = self.task.evaluation.loss
         if loss is None:
-            return f"{outputs}, {target}"
-        shaped = f"{outputs}.reshape(len({outputs}), *{loss.shape!r})"
+            return outputs
         if loss.outputs is not None:
-            shaped = f"{self._function('nested_outputs', loss.outputs)}({outputs})"
-        if loss.targets is not None:
-            target = f"{self._function('nested_targets', loss.targets)}({target})"
-        return f"{shaped}, {target}"
+            return f"{self._function('nested_outputs', loss.outputs)}({outputs})"
+        return f"{outputs}.reshape(len({outputs}), *{loss.shape!r})"
+
+    def _users_targets(self, target: str) -> str:
+        packing = self.task.train.target_packing
+        if self.task.loss is None or packing is None:
+            return target
+        return f"{self._function('nested_targets', packing)}({target})"
 
     def _function(self, name: str, packing: Any) -> str:
         if name not in self._unpacked:
@@ -109,17 +139,22 @@ class TaskText:
                 self.left_out.append(f"the metric '{name}' is not among those that the script measures")
         return expressions
 
+    def _target(self, x: str, y: str) -> str:
+        """What the loss gets as the targets of examples."""
+        return f"{self.joined}({x}, {y})" if self.joined else y
+
     def lines(self) -> dict[str, Any]:
         """The template's values."""
-        loss = self.split_loss.format(outputs="outputs", y="y")
+        loss = self.split_loss.format(outputs="outputs", y=self._target('data[f"{split}_x"]', "y"))
         classes, criterion = self.task.classes, self.task.criterion
         one_hot = criterion == "classification" and self.task.loss is None
         counts = "None" if classes is None else f"y.bincount(minlength={classes}).float()"
         return {
-            "target": f"nn.functional.one_hot(y, {classes}).float()" if one_hot else "y",
+            "target": f"nn.functional.one_hot(y, {classes}).float()" if one_hot else self._target("x", "y"),
             "counts": counts,
             "validation_loss": self.split_loss.format(
-                outputs='predicted(scored, data["validation_x"])', y='data["validation_y"]'
+                outputs='predicted(scored, data["validation_x"])',
+                y=self._target('data["validation_x"]', 'data["validation_y"]'),
             ),
             "splits": ", ".join(f'"{name}"' for name in self.task.splits if name != "train") + ",",
             "metrics": [

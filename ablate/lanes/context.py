@@ -104,7 +104,7 @@ class TaskContext:
         splits = device_splits(task, device)
         if task.loss is not None:
             outputs = _outputs(build_module(task.model, 0, example), task.train.x[:PROBED])
-            targets = splits["train"].y[:PROBED].to(outputs.device)
+            targets = splits["train"].judged_at(slice(PROBED)).to(outputs.device)
             check_loss(task.loss, partial(task.evaluation.plain_loss, outputs, targets))
         return cls(task, catalogue, device, splits, observed, names, probe, alone, layers)
 

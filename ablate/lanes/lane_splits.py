@@ -134,15 +134,17 @@ class LaneSplits:
         yield from zip(self.chunks(split, lanes, size), parts, strict=True)
 
     def targets(self, split: str, lanes: Tensor | None = None) -> Tensor:
-        """y of `split`: `[N, …]` if all lanes share it, else `[k, N, …]`."""
+        """y of `split` as evaluation takes it (`Task.judged`): `[N, …]` if all lanes share it, else `[k, N, …]`."""
         if split not in self.rows:
-            return self.splits[split].y
+            return self.splits[split].judged
         rows = self.rows[split] if lanes is None else self.rows[split][lanes]
-        return self.pool.y[rows]
+        return self.pool.judged_at(rows)
 
     def targets_of(self, lane: int, split: str) -> Tensor:
-        """One lane's y of `split`: `[N, …]`."""
-        return self.pool.y[self.rows[split][lane]] if split in self.rows else self.splits[split].y
+        """One lane's y of `split`, as of `targets`: `[N, …]`."""
+        return (
+            self.pool.judged_at(self.rows[split][lane]) if split in self.rows else self.splits[split].judged
+        )
 
     def take(self, lanes: Tensor) -> None:
         """Keep the lanes at the positions `lanes`, in that order."""

@@ -18,7 +18,7 @@ Loss = Callable[[Weights, Batch], Tensor]
 
 def share_right(evaluation: Evaluation, outputs: Tensor, target: Tensor) -> Tensor:
     """Accuracy on the batch, `[K]`; zero if undefined, as in regression."""
-    hits = evaluation.code.hits(outputs, target)
+    hits = evaluation.hits(outputs, target)
     return outputs.new_zeros(len(outputs)) if hits is None else hits
 
 

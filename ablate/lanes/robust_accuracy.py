@@ -62,7 +62,7 @@ def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: flo
     forward, keys = trainer.forward.some(lanes), trainer.seeds[lanes]
     rows = max(1, MOST // len(lanes))
     parts = []
-    y = trainer.data.targets(split, lanes)
+    y = trainer.context.task.evaluation.plain(trainer.data.targets(split, lanes))
     labels = torch.split(y.expand(len(lanes), -1), chunk_sizes(y.shape[-1], rows), dim=1)
     with statistics_of(trainer, scored, lanes, forward):
         for x, target in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):

@@ -27,7 +27,9 @@ def scored(
     scores: dict[str, tuple[float, ...]] = {}
     evaluation = context.task.evaluation
     if outcome is Outcome.COMPLETE and robust_accuracy.ROBUST in outputs:
-        values |= robust_accuracy.values(outputs[robust_accuracy.ROBUST], targets("validation"))
+        values |= robust_accuracy.values(
+            outputs[robust_accuracy.ROBUST], evaluation.plain(targets("validation"))
+        )
     for split in (split for split in splits if split != robust_accuracy.ROBUST):
         output, y = outputs[split][None], targets(split)
         if outcome is Outcome.DIVERGED:

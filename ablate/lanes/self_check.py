@@ -188,7 +188,7 @@ def plain(context: TaskContext, seed: int, nudged: int = 0) -> StepResults:
         index = order.at(step)[0]
         optimizer.zero_grad()
         key = step_keys(seeds, torch.full_like(seeds, step, dtype=torch.int64))[0]
-        loss = criterion(outputs(train.x[index].to(device), key), train.y[index])
+        loss = criterion(outputs(train.x[index].to(device), key), train.judged_at(index))
         for dropout in dropouts:  # recomputation in the backward pass draws again
             dropout.begin(key)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -98,7 +98,7 @@ def hopeless(pieces: Sequence[Sequence[LossTrace]]) -> bool:
 
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:
     """Score, loss and whether the outputs are constant, per lane, in evaluation mode on the sample."""
-    task, y = trainer.context.task, trainer.context.splits["train"].y
+    task, y = trainer.context.task, trainer.context.splits["train"].judged
     outputs = trainer.predict("train", whole=True)
     evaluation = task.evaluation
     name = evaluation.code.SCORE

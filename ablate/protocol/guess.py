@@ -55,8 +55,8 @@ def guess_loss(task: Task) -> float:
         return inf
     if is_plain(task):
         return float(guess_losses(task).mean())
-    y = task.validation.y
-    return min(constant_loss(task, task.train.y, y), zero_loss(task, y))
+    train, y = task.judged(task.train), task.judged(task.validation)
+    return min(constant_loss(task, train, y), zero_loss(task, y))
 
 
 def guess_losses(task: Task) -> Array:

@@ -106,7 +106,8 @@ def measure(setup: Setup, sample: Split) -> list[Start]:
             dim=1,
         )
         evaluation = setup.context.task.evaluation
-        loss = evaluation.metrics(evaluation.collect(outputs, train.y), train.y, ["loss"])["loss"]
+        y = train.judged
+        loss = evaluation.metrics(evaluation.collect(outputs, y), y, ["loss"])["loss"]
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*lane) for lane in zip(loss.tolist(), spread.tolist(), outputs.cpu(), strict=True)]
 

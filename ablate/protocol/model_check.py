@@ -65,6 +65,6 @@ def own_loss(task: Task, model: nn.Module, x: Tensor) -> list[Finding]:
     """Faults of the task's own loss; none where the criterion's is used."""
     if task.loss is None:
         return []
-    y = task.train.y[shuffled(len(task.train))[:EXAMPLES].copy()].to(x.device)
+    y = task.judged(task.train, shuffled(len(task.train))[:EXAMPLES].copy()).to(x.device)
     given = task.evaluation.plain_loss
     return loss_findings(given, apart(lambda: model(x)), y, negative=task.criterion == "custom")

@@ -29,7 +29,8 @@ class PriorLosses:
     @classmethod
     def of(cls, task: Task, split: Split | None = None) -> PriorLosses:
         """The losses on `split`, by default the training data."""
-        y = (task.train if split is None else split).y
+        split = task.train if split is None else split
+        y = task.judged(split)
         if task.criterion == "detection":
             loss = constant_loss(task, y, y)
             return cls(loss, loss, "the best constant outputs")

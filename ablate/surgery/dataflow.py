@@ -170,10 +170,13 @@ class Dataflow(LayerCallMode):
             self._history[id(tensor)] = history
 
     def _add(self, name: str, inputs: list[Tensor]) -> None:
-        if len(inputs) != 2 or inputs[0].shape != inputs[1].shape or not inputs[0].is_floating_point():
+        if len(inputs) != 2:
             return
         call = self._running[-1]
+        # All sums of two tensors count, broadcast ones too: the trace of `forward`, in which they are found again, knows no shapes.
         index, call.added = call.added, call.added + 1
+        if inputs[0].shape != inputs[1].shape or not inputs[0].is_floating_point():
+            return
         histories = [self._history_of(tensor) for tensor in inputs]
         shortcut = self._shortcut(histories)
         if shortcut is None:

@@ -18,8 +18,8 @@ def chance_level(task: Task, metric: str | None = None) -> float | None:
     info = task.metric_info(metric)
     if info.name in UNTELLING:
         return None
-    constant = constant_outputs(task.evaluation, task.train.y, task.output_form.flat)
-    return metric_of_constant(task, constant, task.validation.y, info.name)
+    constant = constant_outputs(task.evaluation, task.judged(task.train), task.output_form.flat)
+    return metric_of_constant(task, constant, task.judged(task.validation), info.name)
 
 
 def collapse_level(task: Task, metric: str | None = None) -> float | None:

@@ -152,6 +152,8 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
     hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
     if task.train.packing is not None:
         hint = f"its inputs are {task.train.packing}"
+        if isinstance(task.train.packing.unpack(x), dict):
+            hint += ", which reach forward as keyword arguments of these names"
     elif x.is_floating_point() and any(isinstance(layer, EMBEDDINGS) for layer in model.modules()):
         hint += '; token ids stay whole numbers with kind="text"'
     elif rows := [layer.num_embeddings for layer in model.modules() if isinstance(layer, EMBEDDINGS)]:

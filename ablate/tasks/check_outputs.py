@@ -107,7 +107,7 @@ def check_loss(task: Task, output: Tensor) -> list[str]:
         return []
     loss = task.evaluation.loss
     assert loss is not None
-    y = task.train.y[: len(output)]
+    y = task.judged(task.train, slice(len(output)))
     losses = loss(output.detach().clone().requires_grad_(), y)
     if draws(lambda: loss(output.detach().clone().requires_grad_(), y)):
         raise InputError(
@@ -144,7 +144,7 @@ def check_metrics(task: Task) -> Iterator[str]:
     split = task.validation
     with torch.no_grad():
         outputs = task.model().eval()(split.x[:METRIC_ROWS]).float()
-    y = split.y[:METRIC_ROWS]
+    y = task.judged(split, slice(METRIC_ROWS))
     for name, value in task.evaluation.metrics(outputs[None], y, list(task.metrics)).items():
         if not isnan(value.item()):
             continue

@@ -1,4 +1,4 @@
-"""A custom loss: a function `(outputs, targets)`, called like torch's losses.
+"""A custom loss: a function `(outputs, targets)`, called like torch's losses, or `(outputs, batch)` with the pair (inputs, targets).
 
 It gets one lane's batch in the form that the model returns and the data have, and returns a number for each example, `[B]`,
 or the batch's mean. Lanes run together under `torch.vmap` if that gives the same bits as one after the other.
@@ -6,7 +6,6 @@ or the batch's mean. Lanes run together under `torch.vmap` if that gives the sam
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,10 @@ from torch import Tensor, nn
 
 from ablate.records.errors import InputError, unknown
 from ablate.records.words import joined
+from ablate.tasks.batch_loss import BatchForm, positional
 from ablate.tasks.metric_table import CRITERIA, Criterion
-from ablate.tasks.packing import Packing
+from ablate.tasks.packing import OutputForm, Packing
+from ablate.tasks.split import Split
 from ablate.tasks.user_code import UserCode
 
 PROBED = 3
@@ -43,20 +44,14 @@ def checked_loss(loss: Any) -> Callable[[Any, Any], Any] | None:
     if (wanted := _arguments(loss)) > 2:
         raise InputError(
             f"loss takes {wanted} arguments, and is called with (outputs, targets)",
-            hint='give what it needs of the inputs with the targets, y={"targets": y, "inputs": x}, and take both from its second argument',
+            hint="to get the inputs too, write it as loss(outputs, batch) with x, y = batch; give anything else as a part of y",
         )
     return loss  # type: ignore[no-any-return]
 
 
 def _arguments(function: Any) -> int:
     """Number of arguments that a call must give by position; 0 where Python does not know."""
-    called = function.forward if isinstance(function, nn.Module) else function
-    try:
-        parameters = inspect.signature(called).parameters.values()
-    except (TypeError, ValueError):
-        return 0
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(one.default is one.empty and one.kind in positional for one in parameters)
+    return sum(one.default is one.empty for one in positional(function))
 
 
 def criterion_of(given: str | None, loss: Callable[[Any, Any], Any] | None) -> Criterion:
@@ -77,7 +72,8 @@ class CustomLoss:
     """A user's loss on packed tensors.
 
     shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None if they are
-    one tensor. others: names of the model's outputs beside "logits", which the function does not get.
+    one tensor. others: names of the model's outputs beside "logits", which the function does not get. batch: how targets stand beside inputs, for
+    a function that takes both; a `target` is then what `BatchForm.joined` returns.
     """
 
     function: Callable[[Any, Any], Any]
@@ -85,10 +81,19 @@ class CustomLoss:
     outputs: Packing | None = None
     targets: Packing | None = None
     others: tuple[str, ...] = ()
+    batch: BatchForm | None = None
+
+    @classmethod
+    def of(cls, function: Callable[[Any, Any], Any], form: OutputForm, train: Split) -> CustomLoss:
+        """The loss of outputs of that form and of examples like those of `train`."""
+        batch = BatchForm.of(function, train)
+        return cls(function, form.shape, form.packing, train.target_packing, form.others, batch)
 
     def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
         """One lane: outputs `[B, …]`, target `[B, …]` -> `[B]`, or the mean `[]`. Raises InputError."""
         given, wanted = self.unpacked(outputs, target)
+        if self.batch is not None:
+            wanted = self.batch.unpack(target)[0], wanted
         with UserCode("the loss", hint=self._hint(given, wanted)):
             losses = self.function(given, wanted)
         if not isinstance(losses, Tensor):
@@ -110,12 +115,17 @@ class CustomLoss:
 
     def unpacked(self, outputs: Tensor, target: Tensor) -> tuple[Any, Any]:
         """One lane's (outputs, targets) in the user's form."""
+        target = self.plain(target)
         shaped = (
             outputs.reshape(len(outputs), *self.shape)
             if self.outputs is None
             else self.outputs.unpack(outputs)
         )
         return shaped, target if self.targets is None else self.targets.unpack(target)
+
+    def plain(self, target: Tensor) -> Tensor:
+        """The targets alone, `[…, *shape]`."""
+        return target if self.batch is None else self.batch.targets(target)
 
     def of_lanes(self, outputs: Tensor, target: Tensor, *, together: bool) -> Tensor:
         """`[K, B, …]`, `[K, B, …]` -> `[K, B]` or `[K]`. `together`: by vmap."""
@@ -143,7 +153,10 @@ class CustomLoss:
         return losses.detach(), gradient
 
     def _hint(self, outputs: Any, target: Any) -> str:
-        called = f"it was called with outputs {described(outputs)} and targets {described(target)}"
+        second = f"targets {described(target)}"
+        if self.batch is not None:
+            second = f"the batch of inputs {described(target[0])} and targets {described(target[1])}"
+        called = f"it was called with outputs {described(outputs)} and {second}"
         if not self.others:
             return called
         return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; under another name it gets all outputs"

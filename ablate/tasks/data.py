@@ -22,6 +22,7 @@ from ablate.tasks.streamed import Inputs, Streamed
 if TYPE_CHECKING:
     import pandas as pd
 
+SPLITS = ("train", "validation", "test")
 PAIR = "give a pair (x, y) of tensors, arrays or frames, or a torch Dataset"
 
 
@@ -48,6 +49,9 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
     if is_frame(data):
         hint = "give the pair (frame[features], frame[target]), or ablate.Task.from_table(frame, target)"
         raise InputError(f"{where} is one frame, and nothing says which column is the target", hint=hint)
+    if isinstance(data, Mapping) and "train" in data:
+        hint = f"give its splits, {', '.join(f'{key}=data[{key!r}]' for key in data if key in SPLITS)}"
+        raise InputError(f"{where} is a {type(data).__name__} of {', '.join(map(repr, data))}", hint=hint)
     raise InputError(f"{where} must be a pair (x, y), not {_what(data)}", hint=PAIR)
 
 

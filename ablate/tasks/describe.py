@@ -56,7 +56,7 @@ def prior_loss(task: Task) -> float:
     Classification: entropy of the class frequencies in nats (ln C if classes are balanced). Regression: the
     targets' variance, averaged over outputs. Otherwise the loss of the best constant outputs.
     """
-    y = task.train.y
+    y = task.judged(task.train)
     if task.loss is not None or task.criterion not in ("classification", "regression"):
         return constant_loss(task, y, y)
     if task.classes is None:

@@ -27,6 +27,8 @@ ROWS = 512
 class Evaluation:
     """A criterion with the task's custom loss (None: the criterion's) and metrics.
 
+    Targets are as of `Task.judged`, with the inputs where the loss takes the batch.
+
     example: targets `[B, …]` of some training examples. batch_size: of the batches whose mean is the validation loss if
     the loss is custom (weighted by examples): a loss of a batch need not be a mean over its examples.
     """
@@ -63,13 +65,21 @@ class Evaluation:
             return self.code.example_loss(outputs, target)
         return self.loss.of_lanes(outputs, target, together=self.together)
 
+    def plain(self, y: Tensor) -> Tensor:
+        """The targets alone, as in the split, of those that this class takes."""
+        return y if self.loss is None else self.loss.plain(y)
+
+    def hits(self, outputs: Tensor, target: Tensor) -> Tensor | None:
+        """Accuracy on the batch, `[K]`; None if undefined. `target`: `Batch.target`."""
+        return self.code.hits(outputs, self.plain(target))
+
     def plain_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The loss of one lane's batch by torch's own function, or the user's; a scalar."""
         return self.code.plain_loss(outputs, y) if self.loss is None else self.loss.mean(outputs, y)
 
     def collect(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The part of outputs `[K, B, …]` that is kept; y `[B, …]` or `[K, B, …]`."""
-        return outputs if self.whole else self.code.summary(outputs, y)
+        return outputs if self.whole else self.code.summary(outputs, self.plain(y))
 
     def metrics(self, collected: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
         """The metrics of K lanes, each `[K]` float64; `only` names some. NaN where a lane's outputs are not finite, and where a metric
@@ -104,7 +114,7 @@ class Evaluation:
 
     def example_scores(self, collected: Tensor, y: Tensor) -> Tensor:
         """One float64 score for each lane and example, `[K, N]`; `[K, 0]` where there is none."""
-        return self.code.example_scores(self._reduced(collected, y), y)
+        return self.code.example_scores(self._reduced(collected, y), self.plain(y))
 
     def _of_criterion(self, collected: Tensor, y: Tensor, only: Collection[str] | None) -> dict[str, Tensor]:
         names = None if only is None else set(only) - {one.name for one in self.custom_metrics}
@@ -112,7 +122,7 @@ class Evaluation:
             names -= {"loss"}
         if names is not None and not names:
             return {}
-        return self.code.metrics(self._reduced(collected, y), y, names)
+        return self.code.metrics(self._reduced(collected, y), self.plain(y), names)
 
     def _reduced(self, collected: Tensor, y: Tensor) -> Tensor:
         """The summary from which the criterion's metrics are computed."""
@@ -122,7 +132,7 @@ class Evaluation:
         parts = zip(
             torch.split(collected, rows, 1), torch.split(y, rows, y.ndim - self.example.ndim), strict=True
         )
-        return torch.cat([self.code.summary(outputs, target) for outputs, target in parts], 1)
+        return torch.cat([self.code.summary(outputs, self.plain(target)) for outputs, target in parts], 1)
 
     def _by_lane(self, y: Tensor, lanes: int) -> Tensor:
         return y if y.ndim > self.example.ndim else y.expand(lanes, *y.shape)

@@ -193,6 +193,11 @@ def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
         return item[0], item[1]
     what = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
     hint = 'return (x, y), or a dict with "labels"'
+    if isinstance(item, Mapping):
+        what = f"a dict of {', '.join(map(repr, item))}, and nothing says which one is the target"
+        hint = 'call it "labels" (of a Hugging Face data set: .rename_column("NAME", "labels")), or return (x, y)'
+    elif type(item).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow"):
+        hint = 'choose a format of tensors or arrays: .with_format("torch")'
     raise InputError(f"{where}: item {row} of the Dataset is {what}", hint=hint)
 
 

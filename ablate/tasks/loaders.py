@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
 
 from ablate.records.errors import InputError
-from ablate.tasks.item_reader import Reader
+from ablate.tasks.item_reader import LABELS, Reader
 from ablate.tasks.padding import padded, pads_only
 
 
@@ -52,6 +52,17 @@ class Indexed(Dataset[Any]):
 
     def __getitem__(self, row: int) -> Any:
         return self.items[row]
+
+
+def class_names(source: Any) -> tuple[str, ...]:
+    """The names of the classes of a data set of Hugging Face's whose target is a `ClassLabel`; of anything else none."""
+    dataset = source.dataset if isinstance(source, Reader) else None
+    features = getattr(dataset.items if isinstance(dataset, Indexed) else dataset, "features", None)
+    if not isinstance(features, Mapping):
+        return ()
+    target = next((features[name] for name in LABELS if name in features), None)
+    names = getattr(target, "names", None)
+    return tuple(map(str, names)) if isinstance(names, Sequence) else ()
 
 
 def is_indexed(source: Any) -> bool:

@@ -1,7 +1,8 @@
 """Nested inputs (dicts and tuples of tensors) as the columns of one tensor, and the model that unpacks them.
 
 So everything that handles examples (splits, batches, order, checkpoints) handles one tensor `[N, F]`. A column holds its
-numbers exactly: int64 if all leaves are integers, float32 if all are floats, else float64.
+numbers exactly: int64 if all leaves are integers, float32 if all are floats, else float64. A single tensor under a name, such as
+the images of a data set, keeps its shape, and is an image or a table as it would be without the name.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ class Packing:
 
     def unpack(self, x: Tensor) -> Any:
         """`[B, F]` -> the nested inputs, each leaf `[B, *shape]` of its own type."""
+        if len(self.leaves) == 1:
+            (leaf,) = self.leaves
+            return nested([(leaf.path, x.reshape(-1, *leaf.shape).to(leaf.dtype))])
         start, leaves = 0, []
         for leaf in self.leaves:
             stop = start + prod(leaf.shape)
@@ -102,9 +106,10 @@ def nested(leaves: list[tuple[tuple[str | int, ...], Any]]) -> Any:
 
 
 def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tensor, Packing]:
-    """Nested inputs (or targets, `letter` "y"), each leaf `[N, ...]`, as one tensor `[N, F]`. `convert`: a leaf and its name -> a tensor.
+    """Nested inputs (or targets, `letter` "y"), each leaf `[N, ...]`, as one tensor `[N, F]`; of a single leaf as it is. `convert`: a leaf and its
+    name -> a tensor.
 
-    Raises InputError if leaves differ in length. Floats become float32; integers and booleans keep their type.
+    Raises InputError if leaves differ in length. Floats and pixels (uint8 `[N, C, H, W]`) become float32; integers and booleans keep their type.
     """
     values: list[Tensor] = []
     leaves: list[Leaf] = []
@@ -113,7 +118,8 @@ def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tenso
         tensor = convert(value, name)
         if tensor.ndim == 0:
             raise InputError(f"{name} is one number", hint="give one entry for each example")
-        dtype = torch.float32 if tensor.is_floating_point() else torch.bool if tensor.dtype == torch.bool else torch.int64  # fmt: skip
+        real = tensor.is_floating_point() or _are_pixels(value, tensor.ndim)
+        dtype = torch.float32 if real else torch.bool if tensor.dtype == torch.bool else torch.int64
         if values and len(tensor) != len(values[0]):
             raise InputError(f"{name} has {len(tensor)} rows and {where} {letter}{leaves[0]} has {len(values[0])}", hint="give one entry for each example")  # fmt: skip
         leaves.append(Leaf(path, tuple(tensor.shape[1:]), dtype))
@@ -121,7 +127,14 @@ def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tenso
     if not leaves:
         raise InputError(f"{where} {letter} is empty", hint="give at least one tensor")
     packing = Packing(tuple(leaves))
+    if len(values) == 1 and values[0].ndim > 1:
+        return values[0].to(packing.dtype).contiguous(), packing
     return torch.cat([value.reshape(len(value), -1).to(packing.dtype) for value in values], dim=1), packing
+
+
+def _are_pixels(value: Any, dims: int) -> bool:
+    """Whether `value` holds images of bytes."""
+    return dims == 4 and str(getattr(value, "dtype", "")).removeprefix("torch.") == "uint8"
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Padding:
 def padded(readers: dict[str, Any], collator: Any = None) -> tuple[dict[str, Any], list[str]]:
     """(`readers` whose items are brought to one length, a note), or the same and nothing where that is not needed. Reads all items once
     if the first has an attention mask. `collator`: the user's, one of `COLLATORS`."""
-    mapped = {where: one for where, one in readers.items() if isinstance(one, Reader) and not one.streams}
+    mapped = {where: one for where, one in readers.items() if isinstance(one, Reader)}
     if not mapped or not any(_is_masked(one) for one in mapped.values()):
         return readers, []
     longest, shortest = 0, None
@@ -84,10 +84,9 @@ def padded(readers: dict[str, Any], collator: Any = None) -> tuple[dict[str, Any
 
 
 def _is_masked(reader: Reader) -> bool:
-    if not reader.count():
-        return False
-    item = next(iter(reader.items([0])))[1]
-    return MASK in item and item[MASK].ndim == 1
+    for _, item in reader.items(None if reader.streams else range(min(1, reader.count() or 0))):
+        return MASK in item and item[MASK].ndim == 1
+    return False
 
 
 def _is_of_tokens(value: Tensor | np.ndarray, length: int) -> bool:

@@ -19,11 +19,11 @@ FEWER_ROWS = 128
 
 
 def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The best constant outputs `[1, 1, …]`, fitted to targets `y`; `shape`: of one example's outputs.
+    """The best constant outputs `[1, 1, …]`, fitted to targets `y` (`Task.judged`); `shape`: of one example's outputs.
 
     For a custom loss by L-BFGS from zero; zeros if that finds nothing better.
     """
-    initial = evaluation.code.constant(y, shape)
+    initial = evaluation.code.constant(evaluation.plain(y), shape)
     if evaluation.loss is None:
         return initial
     loss = evaluation.loss

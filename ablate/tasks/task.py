@@ -8,11 +8,13 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from ablate.records.arguments import known_arguments, parameters_of
 from ablate.records.errors import unknown
 from ablate.records.trick import REQUIREMENTS
+from ablate.tasks.batch_loss import BatchForm, refuse_streams
 from ablate.tasks.criteria.code import code_of
 from ablate.tasks.criteria.dense import Dense
 from ablate.tasks.custom_loss import CustomLoss, checked_loss, criterion_of
@@ -47,35 +49,30 @@ class Task:
     model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
         regression, to `[B, D]`. It is called with keyword arguments if x is a dict of tensors, with positional ones if x is a tuple.
     train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, Datasets, IterableDatasets that end, or
-        DataLoaders (whose data set is used). Training items that a Dataset draws at random, or that take
-        more than 1 GiB, are read again each epoch, once for all runs that train together. x may be a dict or a tuple of these, nested too (token
-        ids and masks, for example); integers in it stay int64.
-        A missing validation or test split is taken from the training data (a fifth each, stratified by
-        class, always the same rows) and `notes` says so; `test=False` means no test split, and then
-        nothing can be confirmed.
+        DataLoaders (whose data set is used). Training items that a Dataset draws at random, or that take more than 1 GiB, are read again each
+        epoch, once for all runs that train together. x may be a dict or a tuple of these, nested too (token ids and masks, for example);
+        integers in it stay int64. A missing validation or test split is taken from the training data (a fifth each, stratified by class, always
+        the same rows) and `notes` says so; `test=False` means no test split, and then nothing can be confirmed.
     criterion: the meaning of y. "classification" (labels 0 … classes-1, or text; the default without a `loss`), "regression" (numbers),
-        "multilabel" (0 or 1, `[N, C]`), "token_classification" and "language_modelling" (classes of tokens `[N, T]`, -100
-        where none counts; outputs `[B, T, V]`), "segmentation" (classes of pixels `[N, H, W]`; outputs `[B, C, H, W]`),
-        "custom" (anything that the `loss` takes; the default with one).
-    loss: replaces the criterion's loss: a function `(outputs, targets)`, called like torch's losses
-        with what the model returns for a batch and the batch's targets; it returns a number for each example, `[B]`,
-        or the batch's mean. The criterion still says what y is and which metrics are measured.
+        "multilabel" (0 or 1, `[N, C]`), "token_classification" and "language_modelling" (classes of tokens `[N, T]`, -100 where none counts; outputs
+        `[B, T, V]`), "segmentation" (classes of pixels `[N, H, W]`; outputs `[B, C, H, W]`), "custom" (what the `loss` takes; the default with one).
+    loss: replaces the criterion's loss: a function `(outputs, targets)`, called like torch's losses with what the model returns for a batch and
+        the batch's targets; it returns a number for each example, `[B]`, or the batch's mean. If its second parameter is called `batch`, it gets
+        the pair (inputs, targets), the inputs before any trick changes them. The criterion still says what y is and which metrics are measured.
     metrics: further ones, `{"NAME": (function, "maximize")}` (or "minimize") with functions `(outputs, targets) -> float`, or
         torchmetrics objects: called with a whole split's outputs and targets on the CPU.
     metric: what search and ranking optimise, by default "validation/accuracy" or "validation/rmse".
     epochs, batch_size: the budget of a run, and the baseline's batch size (64, or a DataLoader's own).
-    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; by default inferred from
-        x's shape and from the model.
-    random_split: whether training and validation examples are a random split of the same data, which a run may then split
-        anew by its seed; always true without validation data.
-    output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
-        default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss gets all of them.
+    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; by default inferred from x's shape and from the model.
+    random_split: whether training and validation examples are a random split of the same data, which a run may then split anew by its seed;
+        always true without validation data.
+    output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By default "logits" of a
+        dict or of transformers' ModelOutput; without one, a custom loss gets all of them.
     workers: processes that read the items of a Dataset, where they are read in training; 0, or a DataLoader's own number.
-    encode: encodes new rows of the user's table like x.
-    flips: whether an image mirrored left to right keeps its label.
+    encode: encodes new rows of the user's table like x. flips: whether an image mirrored left to right keeps its label.
     target_deviation: the standard deviation by which the targets of a regression were divided; errors are then shown as standard deviations (SD).
 
-    Raises InputError. Only what does not require running the model is checked here; `check` does the rest.
+    Raises InputError. What does not require running the model is checked here; `check` does the rest.
     """
 
     model: Callable[[], nn.Module]
@@ -136,14 +133,12 @@ class Task:
         if kind is not None and kind not in KINDS:
             raise unknown("kind", str(kind), KINDS)
         name = checked_name(name)
-        given = {"train": train, "validation": validation}
-        if test is not False:
-            given["test"] = test
-        if batch_size is None:
-            batch_size = batch_size_of(train) or BATCH_SIZE
+        given = {"train": train, "validation": validation} | ({} if test is False else {"test": test})
+        batch_size = (batch_size_of(train) or BATCH_SIZE) if batch_size is None else batch_size
         splits, names, stand_ins = splits_of(
             given, criterion, text=kind == "text", model=model if kind is None else None, workers=workers
         )
+        refuse_streams(loss, splits)
         values = {
             "model": adapted(model, splits["train"], output, criterion),
             "train": splits["train"],
@@ -155,7 +150,7 @@ class Task:
             "batch_size": positive("batch_size", batch_size),
             "name": name,
             "title": title or name,
-            "kind": kind or ("other" if splits["train"].packing else kind_of(splits["train"])),
+            "kind": kind_of(splits["train"], kind),
             "output": output,
             "encode": encode,
             "loss": loss,
@@ -230,14 +225,19 @@ class Task:
     @cached_property
     def evaluation(self) -> Evaluation:
         """The evaluation of outputs. Runs the model once if the loss is custom."""
-        loss = None
-        if self.loss is not None:
-            form = self.output_form
-            loss = CustomLoss(self.loss, form.shape, form.packing, self.train.target_packing, form.others)
-        example = self.train.y[: min(self.batch_size, len(self.train))]
-        return Evaluation(
-            code_of(self.criterion), example, self.batch_size, loss, tuple(self.metrics.values())
-        )
+        loss = None if self.loss is None else CustomLoss.of(self.loss, self.output_form, self.train)
+        example = self.judged(self.train, slice(self.batch_size))
+        return Evaluation(code_of(self.criterion), example, self.batch_size, loss, tuple(self.metrics.values()))  # fmt: skip
+
+    @cached_property
+    def batch_form(self) -> BatchForm | None:
+        """How targets stand beside inputs for a loss that takes the batch; None for any other."""
+        return BatchForm.of(self.loss, self.train)
+
+    def judged(self, split: Split, rows: slice | np.ndarray = slice(None)) -> Tensor:
+        """What `evaluation` takes as the targets of a split's examples: y, or `[N, W]` with the inputs for a loss that takes the batch."""
+        y = split.y[rows]
+        return y if self.batch_form is None else self.batch_form.joined(split.in_memory[rows], y)
 
     def encoded(self, y: Tensor) -> Tensor:
         """y of a split as the target of a batch: probabilities of classes, or y itself for a custom loss."""

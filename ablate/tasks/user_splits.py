@@ -11,7 +11,7 @@ from torch import Tensor
 from ablate.records.errors import InputError
 from ablate.tasks import data
 from ablate.tasks.criteria.code import CriterionCode, Targets, code_of
-from ablate.tasks.loaders import unwrapped
+from ablate.tasks.loaders import class_names, unwrapped
 from ablate.tasks.memory_limit import GIB
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.split import Split, random_parts
@@ -20,7 +20,6 @@ from ablate.tasks.token_ids import CAST, NOTE, accepts_token_ids, integers
 
 Kind = Literal["image", "tabular", "text", "other"]
 KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
-SPLITS = ("train", "validation", "test")
 LETTERS = {"train": "T", "validation": "V", "test": "S"}
 
 
@@ -38,6 +37,7 @@ def splits_of(
         raise InputError("train is missing", hint=data.PAIR)
     code = code_of(criterion)
     ys, labels, target_packing = _targets(given, {where: y for where, (_, y) in pairs.items()}, code)
+    names = labels or (class_names(given["train"]) if criterion == "classification" else ())
     splits: dict[str, Split] = {}
     if model is not None and (ids := integers(pairs["train"][0])) is not None:
         text = accepts_token_ids(model, ids)
@@ -64,12 +64,12 @@ def splits_of(
             raise InputError(f"{where} is empty", hint="a split needs at least one example")
         rows = made.rows if isinstance(made, Split) else None
         splits[where] = Split(x, ys[where], rows, items, packing, target_packing)
-    missing = [where for where in SPLITS if where in given and where not in splits]
+    missing = [where for where in data.SPLITS if where in given and where not in splits]
     for where, split in splits.items():
         if not isinstance(given[where], Split):
             notes += _on_items(where, split)
     if not missing:
-        return splits, labels, tuple(notes)
+        return splits, names, tuple(notes)
     train = splits["train"]
     pattern = "T" + "".join(LETTERS[where] for where in missing)
     parts = random_parts(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
@@ -85,7 +85,7 @@ def splits_of(
             f"no {where} data was given: {len(splits[where])} training examples, {how}, stand in for it"
         )
     splits["train"] = train.take(parts["T"])
-    return splits, labels, tuple(notes)
+    return splits, names, tuple(notes)
 
 
 def _targets(given: dict[str, Any], ys: dict[str, Any], code: CriterionCode) -> Targets:
@@ -122,8 +122,17 @@ def _on_items(where: str, split: Split) -> Iterator[str]:
         )
 
 
-def kind_of(split: Split) -> Kind:
-    """The kind of the inputs, as far as their type and shape determine it."""
+def kind_of(split: Split, given: Kind | None = None) -> Kind:
+    """The kind of the inputs: `given`, or as far as their type and shape determine it. Raises InputError for images of another shape."""
+    if given == "image" and split.x.ndim != 4:
+        what = f"several, {split.packing}" if split.packing is not None else f"of shape {list(split.x.shape)}"
+        raise InputError(
+            f'kind="image" takes x of shape [N, C, H, W], and the inputs are {what}', hint="leave kind out"
+        )
+    if given is not None:
+        return given
+    if split.packing is not None and len(split.packing.leaves) > 1:
+        return "other"
     if not split.x.is_floating_point():
         return "text"
     return {4: "image", 2: "tabular"}.get(split.x.ndim, "other")  # type: ignore[return-value]

@@ -198,6 +198,46 @@ def test_a_loss_and_a_metric_of_one_s_own(tmp_path):
     assert "validation/right" not in script.left_out
 
 
+def weighed(outputs, batch):
+    x, y = batch
+    return nn.functional.cross_entropy(outputs, y, reduction="none") * x[:, 0].abs()
+
+
+def weighed_by_kept(outputs, batch):
+    inputs, (label, weight) = batch
+    return nn.functional.cross_entropy(outputs, label, reduction="none") * weight + inputs[
+        "keep"
+    ].float().mean(1)
+
+
+@pytest.mark.parametrize("criterion", ["classification", None])
+def test_a_loss_that_takes_the_batch(criterion, tmp_path):
+    metrics = {"right": (share_right, "maximize")}
+    made = task(Block, loss=weighed, criterion=criterion, metrics=metrics, metric="right")
+    script = check_same(made, {**SIMPLE, "input_noise": {}}, tmp_path, epochs=2)
+    assert script.data["train_y"].shape == (40,)
+    assert script.left_out == ()
+
+
+def test_a_loss_that_takes_a_nested_batch(tmp_path):
+    x = {"ids": TOKENS, "keep": TOKENS >= 0}
+    y = (LABELS, NOISE[:, 0].abs())
+    parts = [slice(0, 40), slice(40, 52), slice(52, 64)]
+    splits = [({k: v[p] for k, v in x.items()}, tuple(v[p] for v in y)) for p in parts]
+    made = Task(Encoder, *splits, name="own", batch_size=8, loss=weighed_by_kept)
+    check_same(made, SIMPLE, tmp_path)
+
+
+class Named(Block):
+    def forward(self, given):
+        return super().forward(given)
+
+
+def test_a_single_tensor_under_a_name(tmp_path):
+    script = check_same(task(Named, {"given": NOISE}), {**SIMPLE, "input_noise": {}}, tmp_path)
+    assert '{"given": x.reshape(-1, 5)' in script.text.replace("'", '"')
+
+
 def test_nested_inputs_attention_and_several_outputs(tmp_path):
     x = {"ids": TOKENS, "keep": TOKENS >= 0}
     check_same(task(Encoder, x), {**SIMPLE, "label_smoothing": {}, "dropout": {"p": 0.3}}, tmp_path)

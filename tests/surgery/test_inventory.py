@@ -215,7 +215,38 @@ def test_skips_are_taken_out_with_projections() -> None:
     assert torch.equal(net.module(x), plain.head(net.module.drop(h.mean(dim=(2, 3)))))
 
 
-@pytest.mark.parametrize(("make", "shape"), [(ResNet, IMAGES), (PreNorm, TOKENS), (Shared, ROWS)])
+class Positioned(PreNorm):
+    """Other additions in the same `forward`: a position and a mask, which are broadcast, and of whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(TOKENS))
+        self.skip = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.position
+        counts = (x > 0).sum(2) + (x > 1).sum(2)
+        h = self.parts["norm1"](x) + torch.where(counts > 3, 0.0, -1.0)[..., None]
+        attended = self.parts["attention"](h, h, h)[0]
+        x = x + attended if self.skip else attended
+        branch = self.parts["mlp"](self.parts["norm2"](x))
+        x = x + branch if self.skip else branch
+        return self.head(x.mean(dim=1))
+
+
+def test_a_position_that_is_added_does_not_put_residual_additions_out_of_reach() -> None:
+    net = operate(net_of(Positioned, TOKENS), "remove_skip")
+    plain, x = net_of(Positioned, TOKENS).module, torch.randn(4, *TOKENS)
+    assert net.touched["remove_skip"] == 2
+    with_skip = plain(x)
+    plain.skip = False
+    assert torch.equal(net.module(x), plain(x))
+    assert not torch.equal(net.module(x), with_skip)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"), [(ResNet, IMAGES), (PreNorm, TOKENS), (Shared, ROWS), (Positioned, TOKENS)]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_gates_that_are_open_change_no_bit(
     make: Callable[[], nn.Module], shape: tuple[int, ...], training: bool

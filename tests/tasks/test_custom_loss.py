@@ -125,7 +125,7 @@ def test_nested_targets_reach_the_loss_as_they_were_given():
 
 
 def test_a_loss_gets_inputs_as_a_part_of_the_targets():
-    """The way that the error of a loss with three arguments names."""
+    """Which a loss that takes the batch does by itself (`test_batch_loss.py`)."""
 
     def loss(outputs, both):
         return (outputs - both["inputs"][:, :3]).square().mean(1) + both["targets"]
@@ -164,7 +164,7 @@ BAD = [
     ({"loss": lambda o, y: o.detach().mean()}, "the loss has no gradient"),
     ({"loss": lambda o, y: o.mean() * float("nan")}, "the loss is NaN for the fresh model's outputs"),
     ({"loss": lambda o: o.mean()}, "the loss failed: TypeError"),
-    ({"loss": lambda o, y, x: (o - x).mean()}, 'loss takes 3 arguments, and is called with (outputs, targets); give what it needs of the inputs with the targets, y={"targets": y, "inputs": x}'),
+    ({"loss": lambda o, y, x: (o - x).mean()}, 'loss takes 3 arguments, and is called with (outputs, targets); to get the inputs too, write it as loss(outputs, batch) with x, y = batch; give anything else as a part of y'),
     ({"loss": nn.GaussianNLLLoss()}, "loss takes 3 arguments"),
     ({"loss": draws}, "the loss draws random numbers; draw them in the model's forward"),
     ({"loss": nn.BCEWithLogitsLoss()}, "it was called with outputs float32 [8, 3] and targets int64 [8]"),

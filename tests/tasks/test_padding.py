@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ablate.records.errors import InputError
 from ablate.tasks.check import check
@@ -96,3 +96,15 @@ def test_without_a_mask_the_tokenizer_is_to_pad() -> None:
     with pytest.raises(InputError, match="has shape") as caught:
         Task(Mean, Rows(mask=False))
     assert 'padding="max_length"' in (caught.value.hint or "")
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        rows = Rows()
+        return (rows[i] for i in range(len(rows)))
+
+
+def test_items_of_a_stream_are_padded_too() -> None:
+    streamed, mapped = Task(Mean, Stream()), Task(Mean, Rows())
+    assert check(streamed) == ()
+    assert torch.equal(streamed.train.in_memory, mapped.train.in_memory)

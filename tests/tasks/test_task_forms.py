@@ -198,6 +198,19 @@ class Ragged(Doubles):
         return torch.zeros(2 + row), 0
 
 
+class Untold(Dataset):
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, row):
+        return {"x": X[row], "y": Y[row]}
+
+
+class Framed(Untold):
+    def __getitem__(self, row):
+        return FRAME[["age"]]
+
+
 class Unlabelled(Doubles):
     def __getitem__(self, row):
         return X[row]
@@ -220,6 +233,9 @@ FRAME = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["Oslo", "Bonn", "Oslo"]}
         ({"name": "../x"}, "'../x' cannot name a task; use letters, digits, '-', '_' and '.'"),
         ({"train": None}, "train is missing; give a pair (x, y) of tensors, arrays or frames, or a torch Dataset"),
         ({"train": X}, "train must be a pair (x, y), not a Tensor; give a pair"),
+        ({"train": {"train": (X, Y), "test": (X, Y)}}, "train is a dict of 'train', 'test'; give its splits, train=data['train'], test=data['test']"),
+        ({"train": Untold()}, "train: item 0 of the Dataset is a dict of 'x', 'y', and nothing says which one is the target; call it \"labels\""),
+        ({"train": Framed()}, "train: item 0 of the Dataset is a DataFrame; choose a format of tensors or arrays: .with_format"),
         ({"train": (X, Y, Y)}, "train must be a pair (x, y), not a tuple of 3; give a pair"),
         ({"train": FRAME}, "train is one frame, and nothing says which column is the target; give the pair (frame[f"),
         ({"train": (FRAME[["age"]], [0, 1, 0])}, "train: column 'age' has 1 missing values; fill them or drop the"),

@@ -1,6 +1,7 @@
 """Where data come from: streams, DataLoaders, frames, whole numbers that are token ids; and what does not fit into memory."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -109,7 +110,7 @@ def test_a_stream_that_ends_early_is_told():
     with pytest.raises(
         InputError, match="train ends after 50 of 60 examples; let every pass give as many, and let len"
     ):
-        Task(model, Counted(ends=[50]))
+        Task(model, Counted(ends=[50, 50]))
     made = Task(model, Stream(lambda x: x + torch.randn(4)), validation=(X, Y), test=False)
     made.train.items.reader.dataset.ends = iter([N, 40])
     made.train.in_epoch(1)
@@ -283,3 +284,23 @@ def test_a_frame_is_a_task_and_new_rows_can_be_encoded():
         Task.from_table(FRAME, "incom")
     with pytest.raises(InputError, match="the table has several columns 'income'; rename all but one"):
         Task.from_table(pd.concat([FRAME, FRAME[["income"]]], axis=1), "income")
+
+
+def test_the_names_of_classes_of_a_data_set_are_the_task_s():
+    """As those of Hugging Face's `ClassLabel`, whatever holds them."""
+
+    class Named:
+        def __init__(self, target):
+            self.features = {"x": None, target: SimpleNamespace(names=["a", "b", "c", "d"])}
+            self.target = target
+
+        def __len__(self):
+            return N
+
+        def __getitem__(self, row):
+            return {"input": X[row], self.target: int(Y[row])}
+
+    made = Task(model, Named("label"))
+    assert (made.labels, made.classes) == (("a", "b", "c", "d"), 4)
+    assert Task(model, Named("labels"), labels=("1", "2", "3")).labels == ("1", "2", "3")
+    assert Task(model, Named("label"), criterion="regression").labels == ()
