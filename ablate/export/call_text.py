@@ -9,11 +9,14 @@ import textwrap
 import types
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ablate.export.bundle import Bundle, is_plain
 from ablate.export.source_module import SourceModule
 from ablate.records.errors import InputError
+
+DEPRECATED = ("size_average", "reduce")
+"""Arguments of torch's losses that became `reduction`, and are not kept."""
 
 
 def call_text(bundle: Bundle, function: Any, what: str) -> str:
@@ -27,7 +30,7 @@ def call_text(bundle: Bundle, function: Any, what: str) -> str:
         partial = bundle.imported("functools", "partial")
         return f"{partial}({', '.join([call_text(bundle, function.func, what), *given])})"
     if isinstance(function, nn.Module) and type(function).__module__.startswith("torch.nn."):
-        return f"nn.{function!r}"
+        return _torch_module(function, what)
     if not isinstance(function, types.FunctionType | types.BuiltinFunctionType | type):
         raise InputError(
             f"{what} is an object of type {type(function).__name__}, which cannot be written out",
@@ -92,6 +95,27 @@ def _node_of(source: SourceModule, function: types.FunctionType, what: str) -> A
 def _line(node: ast.Lambda | ast.FunctionDef) -> int:
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(one.lineno for one in decorators)])
+
+
+def _torch_module(module: nn.Module, what: str) -> str:
+    """The call that makes a module of torch anew, with the settings that it keeps under the names of its arguments; its repr leaves
+    those of a loss out."""
+    kind = type(module)
+    given = []
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if name in DEPRECATED:
+            continue
+        if not hasattr(module, name):
+            raise InputError(
+                f"{what} is a {kind.__name__}, whose settings cannot be read",
+                hint="give a function of a file",
+            )
+        value = getattr(module, name)
+        if isinstance(value, Tensor):
+            given.append(f"{name}=torch.tensor({value.tolist()!r}, dtype={value.dtype})")
+        elif value != parameter.default:
+            given.append(f"{name}={_literal(value, what)}")
+    return f"nn.{kind.__name__}({', '.join(given)})"
 
 
 def _literal(value: Any, what: str) -> str:

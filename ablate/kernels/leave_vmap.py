@@ -7,7 +7,7 @@ grouped ones).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -135,11 +135,6 @@ class LaneByLane(TorchFunctionMode):
     def __init__(self, *, channels_last: bool) -> None:
         super().__init__()
         self.channels_last = channels_last
-
-    @classmethod
-    def copy_of_active(cls) -> AbstractContextManager[Any]:
-        """A new context with the present mode, for what runs again in the backward pass."""
-        return nullcontext() if cls.active is None else cls(channels_last=cls.active.channels_last)
 
     def __enter__(self) -> LaneByLane:
         self._before, LaneByLane.active = LaneByLane.active, self

@@ -79,7 +79,9 @@ class Evaluation:
 
     def collect(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The part of outputs `[K, B, …]` that is kept; y `[B, …]` or `[K, B, …]`."""
-        return outputs if self.whole else self.code.summary(outputs, self.plain(y))
+        if isinstance(self.code, Dense) and not self.whole:
+            return self.code.summary(outputs, self.plain(y))
+        return outputs
 
     def metrics(self, collected: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
         """The metrics of K lanes, each `[K]` float64; `only` names some. NaN where a lane's outputs are not finite, and where a metric
@@ -126,7 +128,7 @@ class Evaluation:
 
     def _reduced(self, collected: Tensor, y: Tensor) -> Tensor:
         """The summary from which the criterion's metrics are computed."""
-        if not (self.dense and self.whole):
+        if not (isinstance(self.code, Dense) and self.whole):
             return collected
         rows = self.rows(self.batch_size)
         parts = zip(

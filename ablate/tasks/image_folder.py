@@ -44,12 +44,16 @@ def image_task(name: str) -> Task:
     width, height = side or largest
     if len(files) * 3 * width * height * 4 > MOST:
         raise InputError(f"{folder} holds {len(files)} images, more than are held in memory", hint="write a task with a Dataset")  # fmt: skip
-    pixels = np.stack([_pixels(path, side) for path, _, _ in files])
     y = np.array([names.index(label) for _, label, _ in files], dtype=np.int64)
     given = np.array([split for _, _, split in files])
     rows = _rows(given, y)
-    if set(rows) != set("TVS"):
+    if not len(rows["T"]):
+        raise InputError(
+            f"{folder / 'train'} holds no images", hint="give every class a subfolder of its images"
+        )
+    if not all(map(len, rows.values())):
         raise InputError(f"{folder} holds {len(files)} images, too few to split", hint="give more images")
+    pixels = np.stack([_pixels(path, side) for path, _, _ in files])
     mean = pixels[rows["T"]].mean((0, 2, 3), keepdims=True, dtype=np.float64)
     deviation = pixels[rows["T"]].std((0, 2, 3), keepdims=True, dtype=np.float64)
     x = torch.from_numpy(pixels.astype(np.float32))
@@ -89,7 +93,7 @@ def _rows(given: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """Rows of each split: those that the folders name; missing ones are taken from training, stratified."""
     if not given.any():
         return random_parts(len(y), FIFTHS, y)
-    rows = {letter: np.flatnonzero(given == letter) for letter in set(given.tolist())}
+    rows = {letter: np.flatnonzero(given == letter) for letter in {"T", *given.tolist()}}
     missing = "".join(letter for letter in "VS" if letter not in rows)
     if missing:
         pool = rows["T"]

@@ -164,6 +164,55 @@ def test_train_takes_the_recipe_of_a_study_and_gives_the_model(done):
     assert list(trained.curves.index) == [1, 2]
 
 
+def test_a_trained_run_is_told_by_its_metrics(done):
+    trained = ablate.train(done, quiet=True)
+    accuracy = trained.metrics["validation/accuracy"]
+    assert repr(trained).startswith("Trained(")
+    assert f"validation/accuracy {accuracy:.4f}" in repr(trained)
+    assert repr(trained).endswith(f"; weights: {trained.weights})")
+
+
+def test_confirm_trains_the_seeds_that_are_asked_for_around_the_recipe_that_is_named(tmp_path):
+    place = {"studies": tmp_path / "s", "out": tmp_path / "r", "executor": "inline"}
+    study = ablate.study(model=Net, data=pairs(), trials=3, stages=["search"], **place, **SETTINGS)
+    confirmed = ablate.confirm(study, seeds=3, around="baseline", quiet=True)
+    runs = confirmed.data.stage("confirm")
+    assert confirmed.stages == ("confirm", "report")
+    assert runs["seed"].nunique() == 3
+    assert set(runs["recipe"]) == {confirmed.runs.loc[confirmed.runs["trial"] == 0, "recipe"].item()}
+
+
+def test_a_study_without_a_stage_says_which_one_is_missing(tmp_path):
+    study = ablate.study(
+        model=Net, data=pairs(), stages=["report"], executor="inline", studies=tmp_path / "s", out=tmp_path / "r",
+        **SETTINGS,
+    )  # fmt: skip
+    for draw, message in (
+        (study.plot_ranking, "nothing is ranked yet; run the stage rank"),
+        (study.plot_search, "nothing was searched yet; run the stage search"),
+        (study.plot_curves, "there are no learning curves yet; run the stage search or confirm"),
+        (lambda: ablate.train(study), "the study 'Net' has no recipe yet; run the stage search"),
+    ):
+        with pytest.raises(ablate.InputError) as error:
+            draw()
+        assert str(error.value) == message
+
+
+def test_train_takes_the_path_of_a_recipe_and_no_rate_beside_it(tmp_path):
+    (tmp_path / "slow.toml").write_text('[optimizer]\nname = "momentum"\nlr = 0.001\n')
+    task = ablate.Task(Net, train=pairs(), name="pairs", epochs=1)
+    trained = ablate.train(task, tmp_path / "slow.toml", quiet=True, out=tmp_path)
+    assert trained.run.recipe["momentum"]["lr"] == 0.001
+    with pytest.raises(
+        ablate.InputError, match="lr is for a run without a recipe; set the rate in the recipe"
+    ):
+        ablate.train(task, {"momentum": {}}, lr=0.1, out=tmp_path)
+    with pytest.raises(
+        ablate.InputError, match="a recipe cannot be a int; give a dict, a Recipe, a path or a Study"
+    ):
+        ablate.train(task, 3, out=tmp_path)
+
+
 def test_compare_takes_recipes_as_dictionaries(tmp_path):
     task = ablate.Task(Net, train=pairs(), name="pairs")
     comparison = ablate.compare(
@@ -183,6 +232,10 @@ def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
     assert len(answer.steps) == 7  # the look at the data, and six steps
     assert answer.learning_rate is None or 1e-6 < answer.learning_rate < 10
     assert answer.passed == ("fail" not in set(answer.steps["verdict"]))
+    lines = repr(answer).splitlines()
+    assert lines[0].startswith("learning rate ")
+    assert [line.split()[0] for line in lines[1:]] == [str(i) for i in range(7)]
+    assert lines[0].split(",")[0] in answer._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -199,6 +252,10 @@ def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
         ({"task": "digits", "metric": "f2"}, "f2"),
         ({"task": "digits", "metric": "test/f1"}, "validation/f1"),
         ({"task": "digits", "epochs": 0}, "epochs must be a whole number"),
+        (
+            {"task": "digits", "search": {"trials": {1}}},
+            "search: TOML has no set; use numbers, text, lists and dicts",
+        ),
         ({"task": "digits", "stages": ["serach"]}, "search"),
         ({"model": Net(), "data": (1, 2)}, "model must be a function that makes a module"),
         ({"model": Net, "data": {"train": (1, 2), "valid": 3}}, "no split 'valid'"),

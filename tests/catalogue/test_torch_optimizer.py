@@ -60,6 +60,82 @@ def test_what_is_no_optimizer_is_refused(path: str, message: str) -> None:
         own_tricks([path])
 
 
+PLANTED = """
+import torch
+
+class Counting(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.1, every: int = 2):
+        super().__init__(params, {"lr": lr, "every": every})
+
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                count = state.get("count", 0)
+                assert type(count) is int
+                state["count"] = count + 1
+                if state["count"] % group["every"] == 0:
+                    parameter.data -= group["lr"] * parameter.grad
+
+class Listing(Counting):
+    def step(self):
+        self.state[self.param_groups[0]["params"][0]]["history"] = [1.0]
+
+class Sparse(Counting):
+    def step(self):
+        raise RuntimeError("only sparse\\ngradients")
+
+class Unrated(torch.optim.Optimizer):
+    def __init__(self, params, speed=0.1):
+        super().__init__(params, {"speed": speed})
+
+    def step(self):
+        pass
+"""
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    (tmp_path / "planted_optimizers.py").write_text(PLANTED)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_whole_number_in_a_class_s_state_stays_one_and_resumes_exactly(planted) -> None:
+    catalogue = catalogue_with(OwnTricks(optimizers=("planted_optimizers.Counting",)))
+    task = next(iter(small_tasks().items()))
+    checks = Suite(catalogue, {task[0]: TaskContext.of(task[1], catalogue, torch.device("cpu"))}, holding={})
+    check_lanes_equal_alone(checks, "planted_optimizers_counting")
+    check_resume_is_exact(checks, "planted_optimizers_counting")
+    every = trick_of("planted_optimizers.Counting").parameter("every")
+    assert (every.is_integer, every.default) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Listing", "'planted_optimizers.Listing' keeps a list in its state, which cannot be saved"),
+        ("Sparse", "'planted_optimizers.Sparse' cannot take a step: only sparse gradients"),
+    ],
+)
+def test_a_class_that_cannot_be_run_in_lanes_says_why(planted, name: str, message: str) -> None:
+    problem = Problem(1, 5)
+    with using_tricks(own_tricks([f"planted_optimizers.{name}"])), pytest.raises(InputError) as error:
+        train_lanes([{f"planted_optimizers_{name.lower()}": {"lr": 0.1}}], problem)
+    assert str(error.value) == message
+
+
+def test_a_class_without_a_rate_is_refused(planted) -> None:
+    with pytest.raises(
+        InputError, match="Unrated' has no argument lr; its rate could not be tuned: write your own"
+    ):
+        own_tricks(["planted_optimizers.Unrated"])
+
+
+def test_an_optimizer_s_card_names_its_class() -> None:
+    catalogue = catalogue_with(OwnTricks(optimizers=("torch.optim.Adamax",)))
+    assert catalogue.find("torch_adamax").description.startswith("Adamax of torch.optim.Adamax.")
+
+
 def test_arguments_that_are_no_hyperparameters_are_left_out() -> None:
     names = {parameter.name for parameter in trick_of("torch.optim.AdamW").parameters}
     assert names == {"lr", "eps", "weight_decay", "amsgrad"}

@@ -134,6 +134,21 @@ def test_the_answer_of_a_study(capsys, here):
     assert quiet.out.replace("hello from the task file\n", "") in said.out
 
 
+def test_a_claim_is_a_line_for_a_person_and_its_tables_are_written_where_they_were_asked_for(capsys, here):
+    words = ("claims", "memory", "--claims", "claims", "--quiet", *INLINE)
+    said = ablate(capsys, *words, "--csv", "claims.csv", "--page", "claims.md")
+    assert said.code == 0, said.err
+    (line,) = said.out.splitlines()[-1:]
+    assert line.split()[:2] == ["memory", "memory"]
+    assert "\nmemory," in (here / "claims.csv").read_text()
+    assert "1 claims: " in (here / "claims.md").read_text()
+    said = ablate(capsys, *words, "--csv", "nowhere/claims.csv")
+    assert (said.code, said.err) == (
+        2,
+        "ablate: there is no folder nowhere; make it, or name another file\n",
+    )
+
+
 def test_a_report_names_tables_of_another_program(capsys, here):
     if not (here / "studies" / "small.db").exists():
         assert ablate(capsys, *ANSWERS["study"]).code == 0
@@ -182,6 +197,19 @@ def test_doctor_names_folders_that_cannot_be_written(capsys, here):
     problems = json.loads(said.out)["problems"]
     assert "the folder tiny.py is a file; name another with --out" in problems
     assert len(problems) == 2
+
+
+def test_doctor_tells_a_person_what_it_found_and_what_is_wrong(capsys, here, monkeypatch):
+    monkeypatch.setenv("ABLATE_DATA", str(here))
+    said = ablate(capsys, "doctor")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "all is well")
+    assert f"ABLATE_DATA: {here}" in said.out.splitlines()
+    monkeypatch.setenv("ABLATE_DATA", "nowhere")
+    said = ablate(capsys, "doctor")
+    assert (said.code, said.out.splitlines()[-1]) == (
+        1,
+        "problem: ABLATE_DATA names nowhere, which is not a folder",
+    )
 
 
 def test_doctor_says_where_code_is_kept_and_that_no_study_needs_it(capsys, here, monkeypatch):

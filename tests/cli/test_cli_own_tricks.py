@@ -124,6 +124,22 @@ def test_what_is_no_trick_is_refused_in_one_line(here, capsys, name):
     assert len(said.err.splitlines()) == 1
 
 
+def test_a_folder_or_file_without_a_usable_record_says_what_is_wrong(here, capsys):
+    (here / "empty").mkdir()
+    text = (here / "halved.py").read_text()
+    (here / "slot.py").write_text(text.replace('name="halved"', 'name="norm"'))
+    (here / "number.py").write_text("\nTRICK = 3\n")
+    (here / "notes.txt").write_text(text)
+    for name, message in (
+        ("empty", "the folder empty has no trick files; write one with: ablate new trick NAME"),
+        ("slot.py", "the trick 'norm' has the name of a slot"),
+        ("number.py", f"{here}/number.py: TRICK must be a Trick"),
+        ("notes.txt", f"{here}/notes.txt is not a Python file"),
+    ):
+        said = ablate(capsys, "plan", "tiny.py:task", "--tricks", name, *INLINE)
+        assert (said.code, said.err) == (2, f"ablate: {message}\n")
+
+
 def test_tricks_lists_and_shows_own_ones(here, capsys):
     said = ablate(capsys, "tricks", "halved", "--tricks", "halved.py")
     assert said.out.startswith("halved: Halved")

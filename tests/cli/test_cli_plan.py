@@ -82,6 +82,28 @@ def test_a_plan_tells_what_is_planned_and_its_upper_limit(asked, longest, limit)
     assert f"  planned: 1000 runs (tuning 700, race 300); upper limit: {limit}" in lines
 
 
+def test_a_verbose_plan_tells_timings_layers_and_why_tricks_do_not_apply(capsys, here):
+    document = planned(capsys, "--verbose")
+    said = ablate(capsys, "plan", "small.toml", "--verbose", *INLINE)
+    lines = said.out.splitlines()
+    timed = [line for line in lines if line.startswith("  measured: ")]
+    assert len(timed) == len(document["timings"]) > 0
+    scopes = document["surgery"]["tricks"]
+    assert {line for line in lines if " touches " in line} == {
+        f"  {name} touches {scope['text']}" for name, scope in scopes.items()
+    }
+    assert "--verbose" not in said.out
+
+
+def test_a_plan_of_an_array_lists_its_slots(capsys, here):
+    text = STUDY.replace('"placebo"]', '"placebo", "cosine", "step"]')
+    levels = 'waves = 1\nlevels = { schedule = ["none", "cosine", "step"] }'
+    (here / "small.toml").write_text(text.replace("waves = 1", levels))
+    said = ablate(capsys, "plan", "small.toml", *INLINE)
+    (line,) = [line for line in said.out.splitlines() if line.startswith("  slot schedule: ")]
+    assert line == "  slot schedule: none, cosine, step"
+
+
 def test_the_upper_limit_without_a_budget_is_what_the_longest_time_allows():
     budget = RankBudget(TuningBudget(), Racing.up_to(60), 7707, "", 120.0, 0.4)
     assert budget.longest == PATIENCE

@@ -130,6 +130,10 @@ def test_what_is_wrong_is_one_line_and_writes_nothing(capsys, here):
     fill("sqlite:///two.db", "second", 12)
     optuna.create_study(storage="sqlite:///pareto.db", study_name="p", directions=["minimize", "maximize"])
     fill("sqlite:///few.db", "few", 5)
+    optuna.storages.RDBStorage("sqlite:///none-yet.db")
+    for name, choices in (("value", [0, 1]), ("mixup", [1])):
+        same = [create_trial(params={name: choices[i % len(choices)]}, distributions={name: Choice(choices)}, value=float(i)) for i in range(40)]  # fmt: skip
+        optuna.create_study(storage=f"sqlite:///one-{name}.db", study_name="s").add_trials(same)
     (here / "empty.db").write_bytes(b"")
     (here / "words.txt").write_text("no journal\n")
     before = files(here)
@@ -140,6 +144,9 @@ def test_what_is_wrong_is_one_line_and_writes_nothing(capsys, here):
         (("two.db", "--optuna-study", "secnod"), "did you mean 'second'"),
         (("pareto.db",), "2 objectives"),
         (("few.db",), "complete trials of 5"),
+        (("none-yet.db",), "none-yet.db holds no Optuna study"),
+        (("one-value.db",), "a parameter and the objective are both called 'value'; rename one"),
+        (("one-mixup.db",), "no parameter of the study varies over its 40 complete trials"),
         (("sqlite:///empty.db",), "cannot be read as an Optuna storage"),
         (("words.txt",), "neither an SQLite file nor an Optuna journal"),
         (("nosuch://u:secret@host/db",), "cannot be read as an Optuna storage"),

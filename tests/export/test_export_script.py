@@ -10,10 +10,13 @@ import sys
 
 import pytest
 import torch
+import torchmetrics
 from script_runs import check_same, imported, recipes
 from torch import nn
 
 from ablate.catalogue.registry import registry
+from ablate.export.bundle import Bundle
+from ablate.export.call_text import call_text
 from ablate.export.script import script_of
 from ablate.export.source_module import free_names
 from ablate.records.errors import InputError
@@ -236,6 +239,63 @@ class Named(Block):
 def test_a_single_tensor_under_a_name(tmp_path):
     script = check_same(task(Named, {"given": NOISE}), {**SIMPLE, "input_noise": {}}, tmp_path)
     assert '{"given": x.reshape(-1, 5)' in script.text.replace("'", '"')
+
+
+def test_a_loss_of_torch_keeps_its_settings(tmp_path):
+    loss = nn.CrossEntropyLoss(torch.tensor([0.3, 1.7]), label_smoothing=0.2)
+    script = check_same(task(Block, loss=loss, criterion="classification"), SIMPLE, tmp_path)
+    assert "nn.CrossEntropyLoss(weight=torch.tensor([" in script.text
+    bundle = Bundle()
+    for module, text in (
+        (nn.HuberLoss("sum", 0.5), "nn.HuberLoss(reduction='sum', delta=0.5)"),
+        (nn.BCEWithLogitsLoss(), "nn.BCEWithLogitsLoss()"),
+        (nn.PoissonNLLLoss(log_input=False), "nn.PoissonNLLLoss(log_input=False)"),
+        (nn.CTCLoss(2), "nn.CTCLoss(blank=2)"),
+    ):
+        assert call_text(bundle, module, "the loss") == text
+    with pytest.raises(InputError, match="the loss is a Sequential, whose settings cannot be read"):
+        call_text(bundle, nn.Sequential(nn.Flatten()), "the loss")
+
+
+class TwoHeads(Block):
+    def forward(self, x):
+        y = super().forward(x)
+        return {"score": y, "size": y.square()}
+
+
+def loss_of_both(outputs, targets):
+    loss = torch.nn.functional.cross_entropy(outputs["score"], targets["label"])
+    return loss + outputs["size"].mean() + targets["more"].mean()
+
+
+def test_a_loss_of_several_outputs_and_targets(tmp_path):
+    parts = [slice(0, 40), slice(40, 52), slice(52, 64)]
+    splits = [(NOISE[part], {"label": LABELS[part], "more": NOISE[part, 0]}) for part in parts]
+    own = Task(TwoHeads, *splits, name="own", batch_size=8, loss=loss_of_both, criterion="custom")
+    script = check_same(own, SIMPLE, tmp_path)
+    assert "def nested_outputs(" in script.text
+    assert "def nested_targets(" in script.text
+
+
+def test_metrics_beside_the_criterion_s_loss_and_those_that_are_left_out(tmp_path):
+    others = {
+        "square": (torchmetrics.MeanSquaredError(), "minimize"),
+        "built_in": (torch.Tensor.numel, "maximize"),
+    }
+    script = check_same(
+        task(Block, metrics={"right": (share_right, "maximize")}, metric="right"), SIMPLE, tmp_path
+    )
+    assert script.left_out == ()
+    for name, why in (
+        ("square", "the metric 'square' is a torchmetrics object, which the script does without"),
+        (
+            "built_in",
+            "the metric 'built_in' is left out: the metric 'built_in' is an object of type method_descriptor",
+        ),
+        ("ece", "the metric 'ece' is not among those that the script measures"),
+    ):
+        (said,) = script_of(task(Block, metrics=others, metric=name), Run("own", Recipe.of(registry(), SIMPLE), 0, 1)).left_out  # fmt: skip
+        assert said.startswith(why)
 
 
 def test_nested_inputs_attention_and_several_outputs(tmp_path):

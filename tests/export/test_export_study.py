@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import optuna
@@ -17,11 +18,11 @@ import pytest
 from safetensors import safe_open
 
 import ablate
-from ablate.api.dashboard import mirrored
+from ablate.api.dashboard import mirrored, serve
 from ablate.api.exporting import export_study
 from ablate.export.ablation_text import ablation, task_name
 from ablate.ledger.store import Ledger
-from ablate.records.errors import InputError
+from ablate.records.errors import AblateError, InputError
 from ablate.report.collect import collect
 
 TASK = """
@@ -235,6 +236,39 @@ def test_optuna_dashboard_serves_it(here):
     body = b"".join(app(environ, lambda status, headers, *rest: said.append(status)))
     assert said == ["200 OK"]
     assert json.loads(body)["study_summaries"][0]["study_name"] == "small"
+
+
+def test_the_dashboard_is_served_until_it_ends_and_follows_the_ledger(here, monkeypatch):
+    path, follows = here / "followed.sqlite", Event()
+    mirrored(here / "studies/small.db", path)
+    monkeypatch.setattr("ablate.api.dashboard.EVERY", 0.01)
+    monkeypatch.setattr("ablate.api.dashboard.mirrored", lambda *given: follows.set())
+    calls: list[tuple[str, str, int]] = []
+
+    def run_server(storage: str, *, host: str, port: int) -> None:
+        calls.append((storage, host, port))
+        assert follows.wait(300)
+        if port == 81:
+            raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr(
+        "ablate.api.dashboard.dashboard_module", lambda: SimpleNamespace(run_server=run_server)
+    )
+    serve(here / "studies/small.db", path, "127.0.0.1", 80)
+    assert calls == [(f"sqlite:///{path}", "127.0.0.1", 80)]
+    with pytest.raises(AblateError) as error:
+        serve(here / "studies/small.db", path, "127.0.0.1", 81)
+    assert (
+        str(error.value) == "127.0.0.1:81 cannot be used (Address already in use); name another with --port"
+    )
+
+
+def test_a_study_without_a_search_has_no_dashboard_and_no_winner(here):
+    ablate.study("small.toml", name="bare", stages=["report"], executor="inline", device="cpu", quiet=True)
+    with pytest.raises(InputError, match=r"bare\.db has no search; run: ablate study bare --stages search"):
+        mirrored(here / "studies/bare.db", here / "bare.sqlite")
+    with pytest.raises(InputError, match="there is no best recipe of 'bare' yet; run: ablate study"):
+        export_study("small.toml", name="bare")
 
 
 def test_a_task_that_was_an_object_goes_by_its_own_name():

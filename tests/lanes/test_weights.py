@@ -209,6 +209,18 @@ def test_what_cannot_be_saved_or_read_is_one_line(tmp_path):
     save(tmp_path / "w.safetensors", task, run, perceptron().state_dict())
     with pytest.raises(InputError, match="is of another model: only one of them has"):
         load(tmp_path / "w.safetensors", task.but(model=lambda: nn.Linear(8, 3)))
+    narrow = nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 3))
+    with pytest.raises(InputError, match=r"is of another model: Error.* size mismatch for 0\.weight"):
+        load(tmp_path / "w.safetensors", task.but(model=lambda: copy.deepcopy(narrow)))
+    save(tmp_path / "r.safetensors", task, run, perceptron().state_dict(), {"recipe": {"momentun": {}}})
+    with pytest.raises(
+        InputError, match="has a recipe that cannot be used: unknown trick 'momentun'; did you mean"
+    ):
+        load(tmp_path / "r.safetensors", task)
+    norm = {"momentum": {"lr": 0.1}, "remove_norm": {}}
+    save(tmp_path / "n.safetensors", task, run, perceptron().state_dict(), {"recipe": norm})
+    with pytest.raises(InputError, match=r"n\.safetensors is of another model: "):
+        load(tmp_path / "n.safetensors", task)
 
 
 TASK_FILE = """

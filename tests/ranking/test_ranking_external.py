@@ -151,6 +151,12 @@ def test_robust_intervals_cover_where_pooled_ones_do_not() -> None:
         ({"state": "sleeping"}, {}, "'sleeping', which is not known"),
         ({"seed": np.nan}, {"seed": "seed"}, "seed column is empty in 120 rows"),
         ({"block": ["a", "b"] * 60}, {"factors": ["block"]}, "cannot be called 'block'"),
+        ({"wave": [1.0, 2.0] * 60}, {"metric": "wave"}, "a metric cannot be called 'wave'"),
+        (
+            {"mixup": ["a", None, "b", None] * 30, "optimizer": [None, "a", None, "b"] * 30},
+            {},
+            "every row lacks the level of some factor",
+        ),
         (
             {"mixup": [None, "a", "b"] * 40, "optimizer": ["a", None, None] * 40},
             {},
@@ -163,6 +169,19 @@ def test_wrong_columns_are_one_line(change: dict[str, object], given: dict[str, 
     with pytest.raises(InputError, match=says) as caught:
         analyse_table(export().assign(**change), **call)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_seeds_that_runs_hardly_share_are_no_blocks_and_a_constant_metric_is_told() -> None:
+    names = ["mixup", "optimizer"]
+    lonely = export().assign(
+        seed=np.maximum(np.arange(120) % 6, np.arange(120) - 113)
+    )  # the last seed has one run
+    apart = analyse_table(lonely, names, "val_acc", "higher", seed="seed")
+    assert any("not shared evenly enough to be blocks" in warning for warning in apart.warnings)
+    plain = analyse_table(lonely.drop(columns="seed"), names, "val_acc", "higher")
+    pd.testing.assert_frame_equal(apart.table, plain.table)
+    flat = analyse_table(export().assign(val_acc=0.5), names, "val_acc", "higher")
+    assert "'val_acc' is the same in every run: nothing can be told apart" in flat.warnings
 
 
 def test_no_rows_and_twin_columns() -> None:

@@ -58,6 +58,8 @@ def test_finished_names_the_states_that_count() -> None:
     ):
         with pytest.raises(InputError, match=says):
             state_outcomes("1", "3", finished=text)
+    with pytest.raises(InputError, match="none has a usual name; name it: --finished COLUMN=WORDS"):
+        state_outcomes("1", "3", finished="1", column="phase")
 
 
 def test_a_factor_called_state_is_no_state() -> None:
@@ -197,6 +199,9 @@ def test_many_levels_get_a_note() -> None:
     analysis = analyse_runs(frame, ["arch"], "acc", "higher").analysis
     assert len(analysis.table) == 19
     assert any("20 levels" in note for note in analysis.warnings)
+    frame = pd.DataFrame({"arch": [f"net{i % 501}" for i in range(1002)], "acc": draw.normal(size=1002)})
+    with pytest.raises(InputError, match="501 different values, and at most 500 are compared; bin it"):
+        analyse_runs(frame, ["arch"], "acc", "higher")
 
 
 def test_finished_is_ignored_without_a_request() -> None:

@@ -73,6 +73,39 @@ def test_effects_by_block_and_over_blocks_are_those_of_plain_arithmetic() -> Non
     assert answer.blocks.ranks.set_index("level")["mean_rank"].to_dict() == pytest.approx(ranks.to_dict())
 
 
+def test_blocks_without_a_value_or_of_another_size_or_with_failures_are_told() -> None:
+    frame = optimizers().dropna()
+    frame = frame[frame["lr"] == 1e-4]
+    options = TableOptions(block="problem")
+
+    def warned(changed: pd.DataFrame) -> str:
+        return " | ".join(analyse_runs(changed, ["optimizer"], "acc", "higher", options).analysis.warnings)
+
+    first, sgd = frame["problem"] == "problem-0", frame["optimizer"] == "sgd"
+    assert "no run has a value in problem-0: left out" in warned(frame.assign(acc=frame["acc"].mask(first)))
+    with pytest.raises(
+        InputError, match="fewer than two blocks have a finished run with a value; leave out --block"
+    ):
+        warned(frame.assign(acc=frame["acc"].where(first)))
+    large = warned(frame.assign(acc=frame["acc"].where(~first, 1000 * frame["acc"])))
+    assert "effects in 'problem-0' are " in large
+    assert "dominate the mean: look at the ranks" in large
+    half = frame.groupby(["problem", "optimizer"]).cumcount() % 2 == 0
+    assert "optimizer changes the failure rate: " in warned(frame.assign(acc=frame["acc"].mask(sgd & half)))
+    assert "changes the failure rate" not in warned(frame)
+
+
+def test_a_level_in_one_block_has_an_effect_and_no_interval() -> None:
+    frame = optimizers().dropna()
+    frame = frame[(frame["lr"] == 1e-4) & ((frame["optimizer"] != "sgd") | (frame["problem"] == "problem-0"))]
+    answer = analyse_runs(frame, ["optimizer"], "acc", "higher", TableOptions(block="problem"))
+    row = answer.analysis.table.set_index("level").loc["sgd"]
+    means = frame[frame["problem"] == "problem-0"].groupby("optimizer")["acc"].mean()
+    assert row["effect"] == pytest.approx(means["sgd"] - means["adam"])
+    assert np.isnan([row["low"], row["high"]]).all()
+    assert "no interval: in one block only" in row["note"]
+
+
 def test_an_interval_over_tasks_covers_the_mean_over_tasks() -> None:
     """Effects vary over tasks as much as a run does; an interval from runs alone covers the truth far too seldom."""
     draw = np.random.default_rng(0)

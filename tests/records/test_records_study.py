@@ -69,6 +69,11 @@ def test_the_file_of_the_handbook():
         study.baseline_recipe(CATALOGUE)
 
 
+def test_a_trick_or_a_slot_that_is_off_is_not_in_the_baseline():
+    study = read('[baseline]\nmomentum = true\ndropout = false\nschedule = "none"')
+    assert set(study.baseline_recipe(CATALOGUE, 0.1)) == {"momentum"}
+
+
 def test_the_empty_file_is_the_default():
     assert read("") == default()
     assert parse(default("wine").to_toml(), "s", catalogue=registry()) == default("wine")
@@ -117,6 +122,10 @@ MISTAKES = [
     ('[baseline.optimizer]\nname = "momentum"\nmomentm = 1', 3, "did you mean 'momentum'"),
     ("[baseline]\ndropuot = true", 2, "did you mean 'dropout'"),
     ("[baseline]\ndropout = 3", 2, "must be a table"),
+    ("[baseline]\ndropout.p = true", 2, "dropout.p must be a number, not True"),
+    ("[baseline.momentum]\nnesterov = 1", 2, "momentum.nesterov must be true or false, not 1"),
+    ("[baseline.schedule]\nepochs = 3", 2, 'the slot \'schedule\' needs a name; schedule = { name = "…" }'),
+    ('[baseline]\nmomentum = true\noptimizer = "momentum"', 1, "'momentum' is set twice"),
     ("\n[baseline]\nmomentum = true\nadam = true", 2, "both fill the slot"),
     ('[baseline]\noptimizer = "none"', 1, "no optimizer"),
     ("[rank]\nmargin = -1", 2, "above zero"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from ablate.catalogue.registry import registry
 from ablate.ledger.export import write_csv
 from ablate.records.claim_file import parse
 from ablate.records.errors import InputError
-from ablate.study.claims.measure import ClaimEffect, cost_effect, paired_effect, verdict
+from ablate.records.run import Outcome
+from ablate.study.claims.measure import ClaimEffect, cost_effect, paired_effect, values, verdict
 from ablate.study.claims.page import claims_page, read_csv
 from ablate.study.claims.suite import claim_files, read_claim, run_claims
 from ablate.study.progress import Silent
@@ -90,6 +93,29 @@ def test_the_interval_is_the_paired_t_interval(seed: int) -> None:
     assert (effect.low, effect.high) == pytest.approx((low, high))
     ratio = cost_effect(np.exp(one).tolist(), np.exp(other).tolist())
     assert (ratio.low, ratio.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_steps_to_the_target_are_whole_epochs_until_the_median_end_of_the_runs_without(higher: bool) -> None:
+    sign = 1 if higher else -1
+    session: Any = SimpleNamespace(
+        metric="m", higher=higher, epochs=4, context=SimpleNamespace(task=SimpleNamespace(train=range(150), batch_size=16))
+    )  # fmt: skip
+
+    def entry(*curve: float, outcome: Outcome = Outcome.COMPLETE, **recipe: Any) -> Any:
+        result = SimpleNamespace(curves={"m": [sign * value for value in curve]}, outcome=outcome)
+        return SimpleNamespace(result=result, run=SimpleNamespace(recipe=recipe))
+
+    without = [entry(1, 2, 3, 4), entry(3, 5, 5, 5), entry(1, 1, 2, 3)]  # the median end is 4
+    with_trick = [
+        entry(4, 9, 9, 9),
+        entry(1, 1, 1, 1),  # never there
+        entry(9, outcome=Outcome.DIVERGED),
+        entry(1, 9, 9, 9, batch_size={"size": 500}),  # one batch an epoch
+    ]
+    one, other = values(session, "steps_to_target", without, with_trick)
+    assert one == [4 * 9, 2 * 9, 4 * 9]
+    assert other == [1 * 9, 4 * 9, 4 * 9, 2 * 1]
 
 
 def test_a_pair_with_a_failed_run_does_not_count() -> None:

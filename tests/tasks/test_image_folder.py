@@ -1,5 +1,7 @@
 """A folder of images as a task: classes from subfolders, splits from folders above them or dealt out."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -73,10 +75,25 @@ def test_a_folder_that_cannot_be_used_is_told_in_one_line(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="holds one class only, 'a'"):
         load(str(tmp_path))
     images(tmp_path / "b")
+    for label in ("a", "b"):
+        images(tmp_path / "few" / label, count=1)
+    with pytest.raises(InputError, match="holds 2 images, too few to split; give more images"):
+        load(str(tmp_path / "few"))
+    shutil.rmtree(tmp_path / "few")
+    for label in ("a", "b"):
+        images(tmp_path / "parts" / "val" / label)
+    (tmp_path / "parts" / "train").mkdir()
+    with pytest.raises(InputError, match="parts/train holds no images; give every class a subfolder"):
+        load(str(tmp_path / "parts"))
+    shutil.rmtree(tmp_path / "parts")
     with monkeypatch.context() as patch:
         patch.setattr("ablate.tasks.image_folder.MOST", 1000)
         with pytest.raises(InputError, match="holds 20 images, more than are held in memory; write a task"):
             load(str(tmp_path))
+    whole = (tmp_path / "b" / "3.png").read_bytes()
+    (tmp_path / "b" / "3.png").write_bytes(whole[:50])  # the head says its size
+    with pytest.raises(InputError, match=r"b/3\.png cannot be read as an image; remove it, or save it again"):
+        load(str(tmp_path))
     (tmp_path / "b" / "3.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"b/3\.png cannot be read as an image; remove it"):
         load(str(tmp_path))

@@ -241,6 +241,10 @@ def test_bad_nested_inputs_are_told_in_one_line():
         InputError, match=r"validation x is input_ids int64 \[6\], train x is .*; prepare all splits"
     ):
         task_of(validation=({"input_ids": IDS}, Y))
+    with pytest.raises(InputError, match=r"train x\['age'\] is one number; give one entry for each example"):
+        task_of({**X, "age": torch.tensor(3.0)})
+    with pytest.raises(InputError, match=r"train x is empty; give at least one tensor"):
+        task_of({})
     with pytest.raises(InputError, match=r"train x\['age'\] holds <U1, not numbers"):
         task_of({**X, "age": np.array(["a"] * N)})
     with pytest.raises(

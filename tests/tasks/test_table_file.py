@@ -154,7 +154,17 @@ def test_rows_without_a_target_are_left_out_and_told(tmp_path):
         ("a.csv:y", "", "cannot be read as a table"),
         ("a.csv:y", "x;y\n1;2\n", "has one column only; columns are separated by commas"),
         ("a.csv:y", "x,y\n1,a\n2,b\n", "has 2 rows with a target, too few|has 2 classes in 2 rows"),
+        (
+            "a.csv:y",
+            "x,y\n1,0.5\n2,1.5\n",
+            "a.csv has 2 rows with a target, too few to split; give more rows",
+        ),
         ("a.csv:y", "x,y\n" + "inf,a\n1,b\n" * 20, "column 'x' holds infinity"),
+        (
+            "a.csv:y",
+            "x,y\n" + "1,inf\n2,3\n" * 20,
+            "column 'y' holds infinity; give a number, or leave it empty",
+        ),
         (
             "a.csv:y",
             "x,y\n" + "".join(f"name {i},{i % 2}\n" for i in range(90)),

@@ -38,6 +38,11 @@ class Pair(nn.Linear):
         return super().forward(x), x
 
 
+class Late(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(3, 2)
+
+
 class Whole(nn.Linear):
     def forward(self, x):
         return super().forward(x).round().long()
@@ -92,6 +97,7 @@ def not_a_module():
         (task(model=lambda: Whole(3, 2)), "the model returned torch.int64; return floating-point logits"),
         (task(model=lambda: Infinite(3, 2)), "the fresh model's output is not finite (NaN or infinity); check its i"),
         (task(model=not_a_module), f"making the model failed at {__file__}:"),
+        (task(model=Late), "the model's __init__ sets a layer first; begin it with super().__init__()"),
         (task(model=lambda: 3), "model() returned an object of type int, not an nn.Module; model=lambda: MyNet()"),
         (task(model=lambda: nn.Flatten()), "the model has no trainable parameters; there is nothing to train"),
         (task(model=lambda: SHARED), "model() gives the same module, or the same weights, at each call; build it"),

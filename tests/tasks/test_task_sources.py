@@ -203,6 +203,15 @@ def test_text_in_items_is_told_what_to_do():
         Task(model, Listed(items))
 
 
+def test_items_with_other_entries_are_told():
+    items = [({"a": X[0], "b": X[0]}, 0), ({"a": X[1]}, 1)]
+    with pytest.raises(
+        InputError,
+        match=r"only one of train: item 1 and item 0 has x\['b'\]; give all items the same entries",
+    ):
+        Task(model, Listed(items))
+
+
 class Rows:
     """As of Hugging Face's `datasets`, which are no torch Datasets: items are dicts."""
 

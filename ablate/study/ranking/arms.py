@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from ablate.analysis.model_parts import WITHOUT_IT
@@ -186,11 +186,6 @@ def described(recipe: Recipe, arm: Arm) -> str:
         f"{key}={rounded_text(value)}" if isinstance(value, float) else f"{key}={value}"
         for key, value in settings.items()
     )
-
-
-def tuned(arm: Arm, recipe: Recipe) -> Arm:
-    """The arm with the one recipe that tuning chose."""
-    return replace(arm, recipes=(recipe,))
 
 
 def _typical(trick: Trick, liked: Sequence[Settings]) -> dict[str, Value]:

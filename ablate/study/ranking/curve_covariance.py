@@ -119,7 +119,7 @@ def likeliest(
 
     def penalised(theta: Array) -> float:
         """The interplay's deviation has a log-normal prior."""
-        return surprise(np.exp(theta)) + (theta[1] / 2 - log(USUAL * sigma)) ** 2 / (2 * PRIOR**2)
+        return surprise(np.exp(theta)) + float(theta[1] / 2 - log(USUAL * sigma)) ** 2 / (2 * PRIOR**2)
 
     simplex = np.add(start, [[0, 0], [1, 0], [0, -2]])
     options: Any = {"xatol": 0.1, "fatol": 0.05, "initial_simplex": simplex}

@@ -56,10 +56,6 @@ def hits(outputs: Tensor, target: Tensor) -> None:
     return None
 
 
-def summary(outputs: Tensor, y: Tensor) -> Tensor:
-    return outputs
-
-
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Metrics of `METRICS["adversarial"]`: outputs `[K, N, 4 + D]`, y `[N, D]` or `[K, N, D]`; each value `[K]` float64."""
     return by_lanes(_metrics, "adversarial", outputs, y, only)

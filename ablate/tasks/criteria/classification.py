@@ -41,10 +41,6 @@ def hits(outputs: Tensor, target: Tensor) -> Tensor:
     return hit.sum(dim=1) / hit.shape[1]
 
 
-def summary(outputs: Tensor, y: Tensor) -> Tensor:
-    return outputs
-
-
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
     return classification_metrics(outputs, y, only)
 

@@ -27,8 +27,8 @@ Targets = tuple[dict[str, Tensor], tuple[str, ...], Packing | None]
 class CriterionCode(Protocol):
     """The functions of a criterion's module. K lanes, N or B examples; `outputs` `[K, B, …]` as the model returns them.
 
-    An example's output may be reduced to what the metrics need before it is kept (`summary`); for small outputs, this
-    is the identity.
+    Metrics and scores take the outputs, or of a `Dense` criterion their `summary`, to which an example's output is reduced
+    before it is kept.
     """
 
     SCORE: str
@@ -48,9 +48,6 @@ class CriterionCode(Protocol):
 
     def hits(self, outputs: Tensor, target: Tensor) -> Tensor | None:
         """Accuracy on the batch, `[K]`; None if undefined."""
-
-    def summary(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """`[K, B, …]` -> `[K, B, …]`; y as in the split, or with lanes first."""
 
     def metrics(self, summary: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
         """The metrics of `METRICS[criterion]`, each `[K]` float64; NaN for a lane whose outputs are not finite."""

@@ -55,10 +55,6 @@ def hits(outputs: Tensor, target: Tensor) -> None:
     return None
 
 
-def summary(outputs: Tensor, y: Tensor) -> Tensor:
-    return outputs
-
-
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """No metrics: the loss is the task's."""
     return {}

@@ -57,10 +57,6 @@ def hits(outputs: Tensor, target: Tensor) -> None:
     return None
 
 
-def summary(outputs: Tensor, y: Tensor) -> Tensor:
-    return outputs
-
-
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Metrics of `METRICS["detection"]`: outputs `[K, N, A, 7 + C]`, y `[N, M, 5]` or `[K, N, M, 5]`; each value `[K]` float64."""
     targets = y.expand(len(outputs), *y.shape[-3:])

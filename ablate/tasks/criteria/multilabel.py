@@ -56,10 +56,6 @@ def hits(outputs: Tensor, target: Tensor) -> Tensor:
     return right.sum(dim=(1, 2)) / right[0].numel()
 
 
-def summary(outputs: Tensor, y: Tensor) -> Tensor:
-    return outputs
-
-
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Metrics of `METRICS["multilabel"]`: logits `[K, N, C]`, y `[N, C]` or `[K, N, C]`; each value `[K]` float64."""
     return by_lanes(_metrics, "multilabel", outputs, y, only)
