@@ -9,9 +9,7 @@ import ast
 import builtins
 import importlib.util
 import re
-import site
 import sys
-import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +18,13 @@ from typing import Any
 
 from ablate.export.source_module import Definition, Imported, SourceModule, defined, first_line, free_names
 from ablate.records.errors import InputError
+from ablate.records.library_folders import is_installed
 
 Symbol = tuple[str, str]
 """(module, name)"""
 PLAIN = (bool, int, float, str, type(None))
-LIBRARIES = tuple(
-    Path(folder).resolve()
-    for folder in {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("stdlib")}
-)
+REQUIRED = "torch"
+"""What a script imports, whether installed or built in a checkout."""
 
 
 @dataclass
@@ -207,10 +204,10 @@ class Bundle:
         top = module.partition(".")[0]
         if module in self.modules or top == "ablate":
             return True
-        if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        if top in sys.stdlib_module_names or top in sys.builtin_module_names or top == REQUIRED:
             return False
         path = getattr(sys.modules.get(module), "__file__", None)
-        return path is not None and not any(Path(path).resolve().is_relative_to(place) for place in LIBRARIES)
+        return path is not None and not is_installed(Path(path).resolve())
 
     def _is_module(self, name: str) -> bool:
         return name in sys.modules

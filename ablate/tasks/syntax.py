@@ -17,9 +17,9 @@ from types import FunctionType
 from typing import Any
 
 import ablate
-from ablate.records.library_folders import INSTALLED, library_folders
+from ablate.records.library_folders import is_installed
 
-LIBRARIES = tuple({*library_folders(), Path(ablate.__file__).resolve().parent})
+PACKAGE = Path(ablate.__file__).resolve().parent
 
 
 def sha256(parts: Iterable[str]) -> str:
@@ -60,9 +60,8 @@ def code_of_files(files: Iterable[Path]) -> list[str]:
 def user_file(name: str | Path | None) -> Path | None:
     """The file of that name, resolved, if it is neither Python's, ablate's nor an installed package's."""
     file = Path(name or "").resolve()
-    if not file.is_file() or any(part in INSTALLED for part in file.parts):
-        return None
-    return None if any(file.is_relative_to(folder) for folder in LIBRARIES) else file
+    users = file.is_file() and not is_installed(file) and not file.is_relative_to(PACKAGE)
+    return file if users else None
 
 
 def is_users(root: Any) -> bool:

@@ -7,6 +7,7 @@ import functools
 import math
 import runpy
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -453,3 +454,16 @@ class Layer:
 """
     used = [name.id for name in free_names(ast.parse(source).body[0])]
     assert used == ["property", "Number", "OFFSET", "width"]
+
+
+def test_torch_is_imported_wherever_it_lies(tmp_path, monkeypatch):
+    """A build in a checkout, or of another environment on the path, was called a module of the user's."""
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "pytorch" / "torch" / "__init__.py"))
+    bundle = Bundle()
+    assert not bundle.is_own("torch")
+    assert bundle.is_own("ablate.records.run")
+    elsewhere = tmp_path / "other" / "site-packages" / "fancy" / "__init__.py"
+    monkeypatch.setitem(sys.modules, "fancy", SimpleNamespace(__file__=str(elsewhere)))
+    assert not bundle.is_own("fancy")
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(__file__=str(tmp_path / "mine.py")))
+    assert bundle.is_own("mine")
