@@ -18,7 +18,7 @@ from ablate.study.stopwatch import OF_DRIVER, START, seconds_of_each, seconds_pe
 TIMED = 2
 """Groups of trials that are timed, at most."""
 WHILE = 1.0
-"""Seconds for which runs with the tricks are timed."""
+"""Seconds after which no further group of trials, or of runs with a trick each, is timed."""
 LIMITS = "--budget 10m limits the whole study"
 
 
@@ -47,7 +47,7 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
     longest = ""
     if trials and "search" in stages:
         groups = likely_groups(session.context, study, space, session.epochs, session.lanes)
-        of_trial = seconds_per_trial(session.context, groups, most=TIMED)
+        of_trial = seconds_per_trial(session.context, groups, time.perf_counter() + WHILE, TIMED)
         runs = trials * expected_share(study.search.pruner, session.epochs) + FINALISTS * REPEATS + USUAL_RUNS
         parts["search"] = START + runs * of_trial / session.workers
     if "rank" in stages and study.rank.design == TUNED:
