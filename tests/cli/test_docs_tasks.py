@@ -16,7 +16,7 @@ def test_code_blocks_make_tasks_that_can_be_trained(tmp_path, monkeypatch):
     import runpy
 
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for last in range(1, len(blocks) + 1):
         file = tmp_path / "task.py"
         file.write_text("\n".join(blocks[:last]), encoding="utf-8")

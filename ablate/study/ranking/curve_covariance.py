@@ -59,6 +59,8 @@ class Covariances:
 
 
 def covariances_of(settings: Sequence[Recipe | None], seed_sigma: float) -> Covariances:
+    """Those of runs whose inputs are log₁₀ rate, an indicator of each of `settings` (None: the reference's), and a seed's place. `seed_sigma`: the standard
+    deviation of the level of a seed, in units."""
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
     near, far = 1 / FAR, [FAR] * len(settings)
