@@ -59,7 +59,7 @@ class Covariances:
 
 
 def covariances_of(settings: Sequence[Recipe | None], seed_sigma: float) -> Covariances:
-    """Those of runs whose inputs are log₁₀ rate, an indicator of each of `settings` (None: the reference's), and a seed's place. `seed_sigma`: the standard
+    """The covariance of runs whose inputs are log₁₀ rate, an indicator of each of `settings` (None: the reference's), and a seed's place. `seed_sigma`: the standard
     deviation of the level of a seed, in units."""
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
