@@ -119,4 +119,4 @@ TEMPLATES = {
     "segmentation": Template("segmentation", _PIXELS),
     "text": Template("classification", _TEXT),
 }
-"""By name: what `ablate init --template` takes."""
+"""The templates that `ablate init --template` takes, by name."""
