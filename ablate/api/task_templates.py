@@ -95,6 +95,70 @@ def data():
         y[i, top : top + 6, left : left + 6] = 1  # a square on a background
     return x + y[:, None], y
 '''
+_TOKENS = '''
+WORDS = 100  # the size of the vocabulary; id 0 is padding
+
+
+class Net(nn.Module):
+    """Replace it by your model. Norms, dropout and the like may be in it, or left to the study."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 32, padding_idx=0)
+        self.hidden = nn.Sequential(nn.Conv1d(32, 32, kernel_size=3, padding=1), nn.ReLU())
+        self.head = nn.Linear(32, 3)  # 3 classes
+
+    def forward(self, x):
+        vectors = self.embedding(x)  # [B, T, 32]
+        around = self.hidden(vectors.transpose(1, 2)).transpose(1, 2)  # each token with its neighbours
+        return self.head(around)  # a score for each class of each token, [B, T, 3]
+
+
+def data():
+    """Replace it by your data: token ids `[N, T]`, and y, the class of each token `[N, T]`.
+
+    Classes count from 0; tokens of class -100 (padding) are left out of the loss and the metrics.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, WORDS, (1000, 12), generator=generator)
+    length = torch.randint(4, 13, (1000, 1), generator=generator)
+    is_token = torch.arange(12) < length
+    name = ids < 20  # words that may be a name
+    after_title = torch.zeros_like(name)
+    after_title[:, 1:] = ids[:, :-1] >= 80  # and are one after a title
+    y = torch.where(name & after_title, 2, name.long())
+    return ids * is_token, torch.where(is_token, y, -100)
+'''
+_LANGUAGE = '''
+WORDS = 30  # the size of the vocabulary
+
+
+class Net(nn.Module):
+    """Replace it by your model. Norms, dropout and the like may be in it, or left to the study."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 32)
+        self.memory = nn.GRU(32, 32, batch_first=True)  # it sees the tokens so far, and none that follow
+        self.head = nn.Linear(32, WORDS)
+
+    def forward(self, x):
+        states, _ = self.memory(self.embedding(x))
+        return self.head(states)  # a score for each next token at each place, [B, T, WORDS]
+
+
+def data():
+    """Replace it by your data: token ids `[N, T]`, and y, the token that follows each `[N, T]`.
+
+    Places whose y is -100 are left out of the loss and the metrics.
+    """
+    generator = torch.Generator().manual_seed(0)
+    text = torch.randint(0, WORDS, (1000, 17), generator=generator)
+    for t in range(1, 17):  # two words in three follow from the word before
+        follows = torch.rand(1000, generator=generator) < 2 / 3
+        text[:, t] = torch.where(follows, (7 * text[:, t - 1] + 3) % WORDS, text[:, t])
+    return text[:, :-1], text[:, 1:].clone()
+'''
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +182,7 @@ TEMPLATES = {
     ),
     "segmentation": Template("segmentation", _PIXELS),
     "text": Template("classification", _TEXT),
+    "token_classification": Template("token_classification", _TOKENS),
+    "language_modelling": Template("language_modelling", _LANGUAGE),
 }
 """The templates that `ablate init --template` takes, by name."""

@@ -27,7 +27,7 @@ def init(
         typer.Option(
             "--template",
             "--criterion",
-            help="Of your own task: classification (the default), regression, multilabel, segmentation, or text (classes of texts).",
+            help="Of your own task: classification (the default), regression, multilabel, segmentation, text (classes of texts), token_classification or language_modelling.",
         ),
     ] = "",
     epochs: Annotated[int, typer.Option(help="Of every run.", min=1, max=1_000_000)] = 20,

@@ -20,6 +20,8 @@ LEARNT = {
     "multilabel": ("validation/average_precision", 0.8),
     "segmentation": ("validation/mean_iou", 0.7),
     "text": ("validation/accuracy", 0.8),
+    "token_classification": ("validation/f1", 0.8),
+    "language_modelling": ("validation/accuracy", 0.5),
 }
 """What a short training reaches, much more than by chance."""
 CRITERIA = {name: name for name in LEARNT} | {"text": "classification"}
@@ -111,10 +113,12 @@ def test_nothing_is_overwritten_and_bad_input_writes_nothing(here, capsys):
 
 
 @pytest.mark.parametrize("option", ["--template", "--criterion"])
-@pytest.mark.parametrize("wrong", ["ranking", "token_classification", "Text"])
+@pytest.mark.parametrize("wrong", ["ranking", "detection", "Text"])
 def test_a_wrong_name_is_told_with_those_that_exist(here, capsys, option, wrong):
     said = ablate(capsys, "init", "c", option, wrong)
-    names = "classification, regression, multilabel, segmentation, text"
+    names = (
+        "classification, regression, multilabel, segmentation, text, token_classification, language_modelling"
+    )
     assert (said.code, said.out) == (2, "")
     assert said.err == f"ablate: there is no template '{wrong}'; there are {names}\n"
     assert list(here.iterdir()) == []
