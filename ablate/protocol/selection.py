@@ -123,16 +123,17 @@ def cliff(cells: Sequence[Cell], best: Cell, task: Task, level: Level) -> list[F
     ]  # fmt: skip
 
 
-def no_better_than_a_guess(cells: Sequence[Cell], task: Task) -> Finding | None:
-    """A finding if no run's validation loss was at any epoch below that of a guess without inputs."""
+def no_better_than_a_guess(cells: Sequence[Cell], task: Task, epochs: int) -> Finding | None:
+    """A finding if no run's validation loss was at any of its `epochs` below that of a guess without inputs."""
     guess = guess_loss(task)
     lowest = min((cell.lowest_loss for cell in cells if isfinite(cell.lowest_loss)), default=nan)
     if lowest < guess:
         return None
-    steps = task.epochs * -(-len(task.train) // task.batch_size)
+    steps = epochs * -(-len(task.train) // task.batch_size)
     advice = "check that labels and inputs match, and that both splits were prepared in the same way"
     if steps < FEW_STEPS:
-        advice = f"a run of {task.epochs} {noun(task.epochs, 'epoch')} has {steps} {noun(steps, 'step')} only, which may be too few to learn anything: train longer (--epochs); then {advice}"
+        longer = "--epochs" if epochs == task.epochs else "a larger --budget"
+        advice = f"a run of {epochs} {noun(epochs, 'epoch')} has {steps} {noun(steps, 'step')} only, which may be too few to learn anything: train longer ({longer}); then {advice}"
     return Finding(
         "no-better-than-a-guess", "fail",
         f"no run predicts validation data better than a guess without inputs: the lowest loss of any epoch is {lowest:.4g}, "

@@ -20,6 +20,8 @@ from ablate.records.errors import InputError, unknown
 from ablate.tasks.user_code import FAILED, tried
 
 Convert = Callable[[Any, str], Tensor]
+EXACT = 2**53
+"""Largest integer up to which float64 holds all integers."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tenso
     """Nested inputs (or targets, `letter` "y"), each leaf `[N, ...]`, as one tensor `[N, F]`; of a single leaf as it is. `convert`: a leaf and its
     name -> a tensor.
 
-    Raises InputError if leaves differ in length. Floats and pixels (uint8 `[N, C, H, W]`) become float32; integers and booleans keep their type.
+    Raises InputError if leaves differ in length, and for integers beside floats that float64 does not hold. Floats and pixels (uint8 `[N, C, H, W]`) become float32; integers and booleans keep their type.
     """
     values: list[Tensor] = []
     leaves: list[Leaf] = []
@@ -127,6 +129,10 @@ def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tenso
     if not leaves:
         raise InputError(f"{where} {letter} is empty", hint="give at least one tensor")
     packing = Packing(tuple(leaves))
+    if packing.dtype == torch.float64:
+        for leaf, value in zip(leaves, values, strict=True):
+            if leaf.dtype == torch.int64 and value.numel() and value.abs().max() > EXACT:
+                raise InputError(f"{where} {letter}{leaf} has integers beyond 2^53 beside inputs that are floats", hint="number them from 0, or leave them out")  # fmt: skip
     if len(values) == 1 and values[0].ndim > 1:
         return values[0].to(packing.dtype).contiguous(), packing
     return torch.cat([value.reshape(len(value), -1).to(packing.dtype) for value in values], dim=1), packing

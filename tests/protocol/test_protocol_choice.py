@@ -143,11 +143,15 @@ def test_a_grid_that_learns_nothing_fails():
         replace(one, result=replace(one.result, curves={LOSS: (one.value(LOSS),)}))
         for one in cells[:2]
     ]  # fmt: skip
-    finding = selection.no_better_than_a_guess(cells, TASK)
+    finding = selection.no_better_than_a_guess(cells, TASK, TASK.epochs)
     assert finding is not None
     assert (finding.code, finding.level) == ("no-better-than-a-guess", "fail")
+    shorter = selection.no_better_than_a_guess(cells, TASK, 1)  # than the task's own, for lack of budget
+    steps = -(-len(TASK.train) // TASK.batch_size)
+    assert shorter.advice.startswith(f"a run of 1 epoch has {steps} steps only")
+    assert "train longer (a larger --budget)" in shorter.advice
     assert (
-        selection.no_better_than_a_guess([*cells, cell(0.1, 0.5, 2.5)], TASK) is None
+        selection.no_better_than_a_guess([*cells, cell(0.1, 0.5, 2.5)], TASK, TASK.epochs) is None
     )  # its second epoch was
 
 
