@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from ablate.catalogue.registry import Registry
-from ablate.records.trick import SEAMS, Claim, Parameter, Trick
+from ablate.records.trick import NEEDS_RETUNE, SEAMS, SLOW, Claim, Parameter, Trick
 
 WIDTH = 110
 INDEX = "README.md"
@@ -43,7 +43,11 @@ def cautions(trick: Trick) -> list[str]:
         sentences.append(f"It cannot be combined with {', '.join(trick.conflicts)}.")
     if trick.slot:
         sentences.append(f"It replaces any other trick of the slot {trick.slot}.")
-    if "needs_retune" in trick.roles:
+    if SLOW in trick.roles:
+        sentences.append(
+            "A run with it takes many times as long: it is searched and ranked only where a study names it."
+        )
+    if NEEDS_RETUNE in trick.roles:
         sentences.append("It shifts the best learning rate: a comparison at one rate says little.")
     for evidence in dict.fromkeys(claim.contested for claim in trick.claims if claim.contested):
         sentences.append(f"Evidence against: {evidence}.")

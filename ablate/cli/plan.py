@@ -114,6 +114,7 @@ def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
     )
     if verbose:
         lines += [f"  not applicable: {name} ({why})" for name, why in refused.items()]
+    lines += [f"  left out: {name} ({why})" for name, why in space["left_out"].items() if name not in refused]
     lines += [*rank_lines(document["rank"]), *_stage_lines(document)]
     total = minutes(sum(document["estimate_seconds"].values()))
     least, most = map(minutes, document["estimate_range_seconds"])

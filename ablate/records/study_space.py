@@ -11,7 +11,7 @@ from ablate.records import toml
 from ablate.records.errors import unknown
 from ablate.records.recipe import TORCH, Catalogue, torch_name
 from ablate.records.table import Table
-from ablate.records.trick import Parameter, Trick, Value
+from ablate.records.trick import SLOW, Parameter, Trick, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class SpaceSection:
-    """`include`, `exclude`: glob patterns of names, seams or slots. `overrides`: trick -> parameter -> range."""
+    """`include`, `exclude`: glob patterns of names, seams or slots; a slow trick is included by its name alone. `overrides`: trick -> parameter ->
+    range."""
 
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
@@ -33,6 +34,14 @@ class SpaceSection:
 
     def includes(self, trick: Trick) -> bool:
         """Whether the trick is searched."""
+        return self.matches(trick) and not self.waits_for_its_name(trick)
+
+    def waits_for_its_name(self, trick: Trick) -> bool:
+        """Whether the trick is left out because it is slow and not named."""
+        return SLOW in trick.roles and trick.name not in self.include and self.matches(trick)
+
+    def matches(self, trick: Trick) -> bool:
+        """Whether a pattern includes the trick and none excludes it."""
         return any(matches(pattern, trick) for pattern in self.include) and not any(
             matches(pattern, trick) for pattern in self.exclude
         )

@@ -22,7 +22,7 @@ Seam = Literal[
 SEAMS: tuple[Seam, ...] = (
     "data", "model", "criterion", "objective", "gradient", "optimizer", "schedule", "precision", "evaluation",
 )  # fmt: skip
-NEEDS_RETUNE = "needs_retune"
+NEEDS_RETUNE, SLOW = "needs_retune", "slow"
 """Role of a trick that shifts the best learning rate: the rank stage tunes the rate of each of its arms."""
 PLACEBO = "placebo"
 """The trick that does nothing and is carried in every ranking."""
@@ -166,7 +166,8 @@ class Trick:
     `lane=False`: runs with and without the trick cannot share a group.
     `applies_to`: what the task or model must have (`REQUIREMENTS`); `conflicts`: tricks or slots
     that it cannot be combined with. `searched=False` keeps a trick out of the search (cost-only tricks).
-    `roles`: "needs_retune", or "conditional(NAME)" for a trick that acts only where the trick or slot NAME is on.
+    `roles`: "needs_retune", "conditional(NAME)" for a trick that acts only where the trick or slot NAME is on, or "slow" for one with which
+    a run takes many times as long: it is tried only where a study names it.
     A trick of the slot "optimizer" has a parameter `lr`. Raises ValueError for a wrong record.
     """
 
@@ -192,9 +193,9 @@ class Trick:
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a parameter is declared twice")
         for role in self.roles:
-            if role != NEEDS_RETUNE and not _CONDITIONAL.fullmatch(role):
+            if role not in (NEEDS_RETUNE, SLOW) and not _CONDITIONAL.fullmatch(role):
                 raise ValueError(
-                    f"{self.name}: unknown role {role!r}; known: {NEEDS_RETUNE}, conditional(NAME)"
+                    f"{self.name}: unknown role {role!r}; known: {NEEDS_RETUNE}, {SLOW}, conditional(NAME)"
                 )
         if self.slot == OPTIMIZER and LR not in names:
             raise ValueError(f"{self.name}: a trick of the slot 'optimizer' needs a parameter 'lr'")

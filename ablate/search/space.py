@@ -20,6 +20,7 @@ from ablate.search.dimension import Dimension, dimension, lr_range, widen_to
 
 NONE = "none"
 EXCLUDED, BY_RECORD = "excluded by the study file", "excluded from the search by its record"
+TOO_SLOW = "a run with it takes many times as long; --include '*,{name}' tries it"
 NAMED = 3
 """Reasons in an error, and tricks for each, at most."""
 OPTIMIZER = "optimizer"
@@ -196,7 +197,9 @@ def left_out_of(
     """Trick -> why it is not searched. `applicable`, `baseline`: as in `Space.of`."""
     left_out = {}
     for name, trick in catalogue.items():
-        if not study.space.includes(trick):
+        if study.space.waits_for_its_name(trick):
+            left_out[name] = applicable.get(name, "") or TOO_SLOW.format(name=name)
+        elif not study.space.includes(trick):
             left_out[name] = EXCLUDED
         elif not trick.searched:
             left_out[name] = BY_RECORD
@@ -213,9 +216,10 @@ def left_out_of(
 
 
 def missed(study: StudyFile, left_out: Mapping[str, str]) -> dict[str, str]:
-    """The tricks that the study includes by their names and that are not searched all the same -> why."""
+    """The tricks that the study includes by their names and that are not searched all the same, and those that wait for their name -> why."""
     reasons = {name: left_out.get(name, EXCLUDED) for name in study.space.include}
-    return {name: why for name, why in reasons.items() if why not in (EXCLUDED, BY_RECORD)}
+    slow = {name: why for name, why in left_out.items() if why == TOO_SLOW.format(name=name)}
+    return {name: why for name, why in reasons.items() if why not in (EXCLUDED, BY_RECORD)} | slow
 
 
 def _nothing_left(left_out: Mapping[str, str]) -> InputError:

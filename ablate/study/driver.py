@@ -128,7 +128,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
 
 
 def _say_missed(session: Session, possible: dict[str, str]) -> None:
-    """Name the tricks that the study includes by name and does not search. `possible`: trick -> why it does not apply, or ""."""
+    """Name the tricks that the study includes by name and does not search, and the slow ones that it would have to name. `possible`: trick -> why it does not apply, or ""."""
     study, catalogue = session.study, session.context.catalogue
     left_out = left_out_of(catalogue, study, possible, study.baseline_recipe(catalogue, STAND_IN))
     for name, why in missed(study, left_out).items():

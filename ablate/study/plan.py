@@ -19,7 +19,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import CONFIRM_SEEDS
 from ablate.search.pruning import expected_share
-from ablate.search.space import Space
+from ablate.search.space import Space, missed
 from ablate.study.environment import device_of
 from ablate.study.fit import COSTLY, usual
 from ablate.study.kernel import choose, slower_because
@@ -126,7 +126,7 @@ def plan(opened: Opened, options: Options, measurements: Measurements | None = N
         "timings": [asdict(row) for row in choice.timings], "workers": workers, "epochs": epochs,
         "space": {
             "dimensions": space.size().dimensions, "tricks": list(space.settings),
-            "log10_combinations": space.size().log10_combinations,
+            "log10_combinations": space.size().log10_combinations, "left_out": missed(study, space.left_out),
         },
         "not_applicable": {name: scope.why_not for name, scope in measured.scopes.items() if scope.why_not},
         "surgery": {"held": context.held.to_json(), "tricks": touched(measured.scopes)},

@@ -14,6 +14,7 @@ from ablate.records.errors import Conflict, InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study import SpaceSection, StudyFile
 from ablate.records.study_space import Override
+from ablate.search.space import EXCLUDED, TOO_SLOW, missed
 from ablate.search.unit_cube import params_at, random_points
 
 SPACE = space()
@@ -173,6 +174,23 @@ def test_neutral_settings_that_no_range_holds_count_as_off():
 
 def test_not_applicable_is_left_out_with_its_reason():
     assert space(applicable={"dropout": "no layer to drop"}).left_out["dropout"] == "no layer to drop"
+
+
+def test_a_slow_trick_waits_for_its_name():
+    catalogue = {**CATALOGUE, "gather": trick("gather", seam="model", roles=("slow",))}
+
+    def left_out(*include, exclude=(), applicable=None):
+        study = StudyFile(space=SpaceSection(include, exclude))
+        around = space(catalogue, study=study, applicable=applicable)
+        assert ("gather" in around.settings) == ("gather" not in around.left_out)
+        return around.left_out.get("gather"), missed(study, around.left_out).get("gather")
+
+    slow = TOO_SLOW.format(name="gather")
+    assert "--include '*,gather'" in slow
+    assert left_out("*") == (slow, slow)
+    assert left_out("*", "gather") == left_out("gather", "dropout") == (None, None)
+    assert left_out("dropout") == left_out("*", exclude=("gather",)) == (EXCLUDED, None)
+    assert left_out("*", applicable={"gather": "no images"}) == ("no images", None)
 
 
 def test_outside_the_space_is_refused():

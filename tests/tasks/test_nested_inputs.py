@@ -243,7 +243,9 @@ def test_bad_nested_inputs_are_told_in_one_line():
         task_of(validation=({"input_ids": IDS}, Y))
     with pytest.raises(InputError, match=r"train x\['age'\] is one number; give one entry for each example"):
         task_of({**X, "age": torch.tensor(3.0)})
-    with pytest.raises(InputError, match=r"train x\['input_ids'\] has integers beyond 2\^53 beside .* floats"):
+    with pytest.raises(
+        InputError, match=r"train x\['input_ids'\] has integers beyond 2\^53 beside .* floats"
+    ):
         task_of({**X, "input_ids": IDS + 2**60, "age": AGE})
     with pytest.raises(InputError, match=r"train x is empty; give at least one tensor"):
         task_of({})

@@ -122,6 +122,7 @@ TRICK = Trick(
     lane=False,
     applies_to=("spatial model",),
     conflicts=("weight", "acnet", "depthwise_separable"),
+    roles=("slow",),
     claims=(
         Claim(
             metric="accuracy",
