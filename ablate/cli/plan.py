@@ -163,7 +163,7 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
         f"  margin: {'automatic' if margin is None else margin}; "
         f"an effect of {rank['detectable_sigma']:.2f} σ of a run is found with power 0.9",
     ]
-    if rank["seconds"] < rank["seconds_of_all"]:
+    if rank["share"] < 1:
         lines.append(
             f"  all tricks would take about {minutes(rank['seconds_of_all'])}: without --budget the most widely used ones are ranked, in about {minutes(rank['seconds'])}"
         )

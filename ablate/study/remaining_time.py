@@ -35,7 +35,7 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
     A ranking that has begun, and a budget, are reported elsewhere.
     """
     from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
-    from ablate.study.ranking.estimates import LEAST_RUNS, MOST_BEFORE, expected
+    from ablate.study.ranking.estimates import LEAST_RUNS, MOST_BEFORE, likely_parts
     from ablate.study.ranking.plan import arms_on
 
     study, ledger = session.study, session.ledger
@@ -61,7 +61,8 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
         budget = divide(
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
         )
-        seconds = expected(budget, arms, 2) * (each / session.workers + OF_DRIVER)
+        runs = likely_parts(budget, arms, 2, margin=study.rank.margin is not None)
+        seconds = sum(runs.values()) * (each / session.workers + OF_DRIVER)
         parts["ranking"] = min(seconds, LONGEST)
         if budget.longest is not None:
             least, most = (minutes(min(share * seconds, LONGEST)) for share in (LEAST_RUNS, MOST_BEFORE))

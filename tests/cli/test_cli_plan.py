@@ -75,7 +75,7 @@ def test_a_plan_tells_what_is_planned_and_its_upper_limit(asked, longest, limit)
     rank = {
         "arms": {"add-one": 9}, "looks": [8], "runs": {"tuning": 700, "race": 300}, "margin": None, "budget": asked,
         "seconds_at_most": longest, "runs_at_most": 9000, "tuning_runs_likely": 60, "tuning_runs_at_most": 149,
-        "detectable_sigma": 0.3, "seconds": 1.0, "seconds_of_all": 1.0, "left_out": {},
+        "detectable_sigma": 0.3, "seconds": 1.0, "seconds_of_all": 1.0, "share": 1.0, "left_out": {},
     }  # fmt: skip
     lines = tuned_lines(rank)
     assert "  tuning: about 60 runs an arm, at most 149; looks after 8 paired seeds" in lines

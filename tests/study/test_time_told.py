@@ -1,8 +1,12 @@
 """What a study costs is bounded by its trials, and told before the search."""
 
+import re
+
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
+from ablate.ranking.designs.racing import Racing
+from ablate.study.ranking.budget import RankBudget
 from ablate.study.ranking.divide import divide
 from ablate.study.ranking.estimates import (
     FLOOR,
@@ -11,11 +15,15 @@ from ablate.study.ranking.estimates import (
     MOST_RUNS,
     RUNS_PER_TRIAL,
     expected,
+    ladder_runs,
+    likely_parts,
+    race_runs,
     runs_for_trials,
 )
 from ablate.study.ranking.tuned import design_line
+from ablate.study.ranking.tuning_points import reference_tuning
 from ablate.study.remaining_time import minutes
-from ablate.study.stopwatch import OF_DRIVER
+from ablate.study.stopwatch import OF_DRIVER, START
 
 
 @pytest.mark.parametrize("arms", [8, 60, 158])
@@ -60,7 +68,9 @@ def test_a_study_tells_what_is_to_come(capsys, tmp_path, monkeypatch):
     (tmp_path / "small.toml").write_text(text)
     said = ablate(capsys, "study", "small.toml", "--stages", "lr-find,search", *INLINE)
     assert said.code == 0, said.err
-    assert "to go: search about 2 s" in said.err
+    told = re.search(r"to go: search about (\d+) s", said.err)
+    assert told, said.err
+    assert int(told[1]) >= START
     assert "--budget 10m limits the whole study" in said.err
     again = ablate(capsys, "study", "small.toml", "--stages", "lr-find,search", *INLINE)
     assert "to go" not in again.err
@@ -71,10 +81,30 @@ def test_a_study_tells_what_is_to_come(capsys, tmp_path, monkeypatch):
 def test_a_ranking_tells_its_likely_time_before_its_first_run():
     """Not the time that it may take: 74 s were announced as "about 165 s"."""
     budget = divide("", 76, 0.025, 2)
-    seconds = expected(budget, 76, 2) * (0.025 / 2 + OF_DRIVER)
-    line = design_line(budget, 76, 2, 2)
+    runs = sum(likely_parts(budget, 76, 2, margin=True).values())
+    seconds = runs * (0.025 / 2 + OF_DRIVER)
+    line = design_line(budget, 76, 2, 2, margin=True)
     told = [minutes(share * seconds) for share in (1.0, LEAST_RUNS, MOST_RUNS)]
     assert line.endswith(
         f"about {told[0]}, {told[1]} to {told[2]}; up to 25 min until nine tricks in ten are decided)"
     )
-    assert design_line(divide("2m", 76, 0.025, 2), 76, 2, 2).endswith("(budget: about 120 s)")
+    short = design_line(divide("2m", 76, 0.025, 2), 76, 2, 2, margin=True)
+    assert short.endswith("(budget: about 120 s)")
+
+
+@pytest.mark.parametrize("references", [1, 2])
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_likely_runs_are_between_the_fewest_and_the_most(level, references):
+    tuning, pairs = level
+    budget, arms = RankBudget(tuning, Racing.up_to(pairs), 0), 60 * references
+    given, automatic = (likely_parts(budget, arms, references, margin=margin) for margin in (True, False))
+    for parts in (given, automatic):
+        reference = references * reference_tuning(tuning, arms // references).likely
+        arms_alone = arms - references
+        assert arms_alone * tuning.first <= parts["tuning"] - round(reference) <= 1 + arms_alone * tuning.runs
+        assert arms * min(pairs, 8) <= parts["race"] <= race_runs(budget, arms, references)
+        assert 0 <= parts["ladder"] <= ladder_runs(budget, references)
+    assert given["tuning"] <= automatic["tuning"], "where no margin is given, arms are settled later"
+    assert sum(given.values()) <= expected(budget, arms, references), "a design is chosen by rather too many"
+    known = likely_parts(budget, arms, references, margin=True, rungs=3)
+    assert known["ladder"] == ladder_runs(budget, references, 3)

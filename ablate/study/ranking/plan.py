@@ -13,7 +13,7 @@ from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, arms_of, estimands_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
-from ablate.study.ranking.estimates import detectable, ladder_runs, race_runs, tuning_runs
+from ablate.study.ranking.estimates import detectable, ladder_runs, likely_parts, race_runs, tuning_runs
 from ablate.study.ranking.known_recipe import known_recipe
 from ablate.study.request import Opened, Options
 
@@ -61,7 +61,7 @@ def tuned_plan(
     known = known_recipe(opened, options, baseline)
     arms = {ADD_ONE: arms_on(ADD_ONE, baseline, candidates)}
     counts: dict[str, int] = {ADD_ONE: len(arms[ADD_ONE].arms)}
-    rungs = RUNGS
+    rungs = None
     if known.recipe is None:
         counts[TOGGLE] = counts[ADD_ONE]
     elif TOGGLE in estimands_of(known.recipe, baseline):
@@ -81,22 +81,27 @@ def tuned_plan(
         trials=opened.study.search.trials,
     )
     pairs = budget.racing.pairs
-    runs = {
+    chosen_by = {
         "tuning": tuning_runs(budget.tuning, total, len(counts)),
         "race": round(race_runs(budget, total, len(counts))),
-        "ladder": ladder_runs(budget, len(counts), rungs),
+        "ladder": ladder_runs(budget, len(counts), RUNGS if rungs is None else rungs),
     }
+    of_all = sum(chosen_by.values()) * seconds_per_run / workers
     if asked.budget:
-        runs = _within(runs, budget, rungs if len(counts) > 1 else 0)
-    seconds = sum(runs.values()) * seconds_per_run / workers
+        runs = _within(chosen_by, budget, (RUNGS if rungs is None else rungs) if len(counts) > 1 else 0)
+        share = 1.0
+    else:
+        runs = likely_parts(budget, total, len(counts), margin=asked.margin is not None, rungs=rungs)
+        share = min(1.0, LONGEST / of_all)
+    seconds = share * sum(runs.values()) * seconds_per_run / workers
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
         "design": TUNED, "around": around, "margin": asked.margin, "arms": counts,
         "left_out": {estimand: dict(one.left_out) for estimand, one in arms.items()},
         "budget": asked.budget, "runs_at_most": budget.runs_at_most(seconds_per_run, workers), "seconds_at_most": budget.longest, "tuning": budget.tuning.to_json(),
-        "tuning_runs_likely": round(budget.tuning.likely), "tuning_runs_at_most": budget.tuning.runs, "looks": list(pairs), "runs": runs,
+        "tuning_runs_likely": round(runs["tuning"] / total), "tuning_runs_at_most": budget.tuning.runs, "looks": list(pairs), "runs": runs,
         "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,
-        "seconds": seconds if asked.budget else min(seconds, LONGEST), "seconds_of_all": seconds,
+        "seconds": seconds, "share": share, "seconds_of_all": of_all,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fi
 from ablate.study.ranking.race_rows import finite, rows_of
 from ablate.study.ranking.races import TUNED_AFTER, TUNED_TO, Key, Races
 from ablate.study.ranking.rounds import Rows
-from ablate.study.ranking.tune_arms import tune_undecided
+from ablate.study.ranking.tune_arms import note_tuning, tune_undecided
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import FURTHER_ROUNDS, FURTHER_TIMES
 
@@ -49,9 +49,7 @@ def race_arms(
             ):
                 names.pop()
             if names and each:
-                tuned, more = tune_undecided(
-                    stage, budget.tuning, tuned, names, margin, TUNED_TO, times, fact
-                )
+                tuned, more = tune_undecided(stage, budget.tuning, tuned, names, margin, TUNED_TO, times)
                 tuning, spent = tuning + more, spent + more
                 reached = max(len(race.history) for race in standing.values())
                 tuned_times.update(names)
@@ -72,6 +70,8 @@ def race_arms(
         if margin is None:
             margin = fact["margin"] = races.margin()
     assert margin is not None
+    if tuned_times:
+        note_tuning(tuned, fact)
     fact["rows"] = [row for key, race in standing.items() for row in rows_of(races, key, race, margin)]
     fact["races"] = [
         {

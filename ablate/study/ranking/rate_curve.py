@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import log10, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,7 @@ class RateCurve:
                 found.append((setting, rate))
         return found
 
+    @cached_property
     def shape(self) -> list[tuple[float, float, float]]:
         """Curve of the setting with the highest peak, sampled every SPARSE lattice points: (rate, height, standard error). The peak has height 0."""
         setting = max(
@@ -167,7 +168,7 @@ def fit_curve(
         if (rates := [p.rate for p in known if p.rate is not None and setting_of(p.recipe) == setting])
     }
     runs = [(setting_of(point.recipe), point.rate, seed, score) for point in known for seed, score in point.by_seed.items()]  # fmt: skip
-    others = reference.shape() if reference is not None and alike else []
+    others = reference.shape if reference is not None and alike else []
     settings: tuple[Recipe | None, ...] = (*tried, None) if others else tuple(tried)
     inputs = [_input(setting, rate, settings, seed) for setting, rate, seed, _ in runs]
     inputs += [_input(None, rate, settings, NEW_SEED - 1) for rate, _, _ in others]

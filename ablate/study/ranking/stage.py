@@ -45,7 +45,10 @@ def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     fact = declare(stage)
     budget = RankBudget.from_json(fact["budget"])
     if not fact["complete"]:
-        session.progress.say(design_line(budget, len(stage.every), len(stage.estimands), session.workers))
+        given = session.study.rank.margin is not None
+        session.progress.say(
+            design_line(budget, len(stage.every), len(stage.estimands), session.workers, margin=given)
+        )
     with one_blas_thread():
         tuned = tune_arms(stage, budget, fact)
         budget, tuned = enlarge_tuning(stage, budget, tuned, fact)

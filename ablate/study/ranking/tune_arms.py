@@ -31,7 +31,8 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     reference_scores = [chosen[name].middle for name in set(references.values())]
     collapsed = stage.collapsed if stage.collapsed is None or stage.session.higher else -stage.collapsed
     stage.floor = floor_of(min(reference_scores), collapsed)
-    _note(stage, tuned, fact)
+    note_tuning(tuned, fact)
+    stage.session.ledger.put("rank", fact)
     return tuned
 
 
@@ -43,7 +44,6 @@ def tune_undecided(
     margin: float,
     share: float,
     times: int,
-    fact: dict[str, Any],
 ) -> tuple[dict[str, Tuned], Spent]:
     """The arms, those in `names` tuned further until they lose no more than `share` margins; and what that took. `times`: how often they
     have been before."""
@@ -59,16 +59,13 @@ def tune_undecided(
         stage.catalogue, budget, _seeds(stage, budget), scores, margin, share, times, stage.submit_tuning,
     )  # fmt: skip
     longer = {name: Tuned(tuned[name].arm, chosen_of(own).recipe, own) for name, own in points.items()}
-    together = {**tuned, **longer}
-    _note(stage, together, fact)
-    return together, Spent.of(entries)
+    return {**tuned, **longer}, Spent.of(entries)
 
 
-def _note(stage: TunedStage, tuned: Mapping[str, Tuned], fact: dict[str, Any]) -> None:
-    """Put what was tried into the ledger's fact."""
+def note_tuning(tuned: Mapping[str, Tuned], fact: dict[str, Any]) -> None:
+    """Put what was tried into the fact, which is then written to the ledger."""
     fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}
     fact["edges"] = [name for name, one in tuned.items() if at_edge(one.points, chosen_of(one.points))]
-    stage.session.ledger.put("rank", fact)
 
 
 def _seeds(stage: TunedStage, budget: TuningBudget) -> dict[str, list[int]]:

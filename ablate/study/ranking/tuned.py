@@ -25,7 +25,14 @@ from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, settings_of_best_trials
 from ablate.study.ranking.budget import RankBudget, Spent, seconds_in, seconds_of
 from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
-from ablate.study.ranking.estimates import LEAST_RUNS, LEVELS, MOST_RUNS, expected, runs_for_trials
+from ablate.study.ranking.estimates import (
+    LEAST_RUNS,
+    LEVELS,
+    MOST_RUNS,
+    expected,
+    likely_parts,
+    runs_for_trials,
+)
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import is_scored_apart, score_of
 from ablate.study.ranking.tuning_points import Point
@@ -159,8 +166,8 @@ class TunedStage:
         return [entry.run.recipe for entry in trials[: -(-len(trials) // LEAST_BEST)]]
 
 
-def design_line(budget: RankBudget, arms: int, references: int, workers: int) -> str:
-    """The design in one line, before its first run."""
+def design_line(budget: RankBudget, arms: int, references: int, workers: int, *, margin: bool) -> str:
+    """The design in one line, before its first run. `margin`: whether one is given."""
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
     if budget.seconds is None:
         limit = f"at most {budget.runs} runs"
@@ -169,7 +176,8 @@ def design_line(budget: RankBudget, arms: int, references: int, workers: int) ->
     elif budget.asked:
         where, limit = "budget", f"about {budget.seconds:.0f} s"
     else:
-        seconds = expected(budget, arms, references) * ((budget.seconds_per_run or 0.0) / workers + OF_DRIVER)
+        runs = sum(likely_parts(budget, arms, references, margin=margin).values())
+        seconds = runs * ((budget.seconds_per_run or 0.0) / workers + OF_DRIVER)
         longest = max(budget.longest or 0.0, seconds)
         shortest, likely = minutes(LEAST_RUNS * seconds), minutes(min(MOST_RUNS * seconds, longest))
         limit = f"about {minutes(seconds)}, {shortest} to {likely}; up to {minutes(longest)} until nine tricks in ten are decided"
