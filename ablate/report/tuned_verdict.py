@@ -58,12 +58,15 @@ def _of_part(data: ReportData, trick: str, row: Document) -> str:
     size = f"{data.units.effect(abs(row['effect'])).lstrip('+')}{data.units.difference} ± {data.units.effect((row['high'] - row['low']) / 2).lstrip('+')}"
     pairs = f"({plural(int(row['pairs']), 'pair')})"
     verdict = str(row["verdict"])
+    several = part.endswith("s")  # "The model's skip connections"
+    it = "them" if several else "it"
     if verdict == "hurts":
-        return f"{part} earns its place: without it {size} worse {pairs}."
+        earns = "earn their place" if several else "earns its place"
+        return f"{part} {earns}: without {it} {size} worse {pairs}."
     if verdict == "hurts a little":
-        return f"{part} helps a little: without it {size} worse {pairs}."
+        return f"{part} {'help' if several else 'helps'} a little: without {it} {size} worse {pairs}."
     if verdict.startswith("helps"):
-        return f"{part} costs {size} {pairs}."
+        return f"{part} {'cost' if several else 'costs'} {size} {pairs}."
     return ""
 
 

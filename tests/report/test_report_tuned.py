@@ -442,6 +442,20 @@ def test_a_part_of_the_model_is_told_without_double_negation(effect, kind, said)
     assert ("The model's dropout" in advice.detail) is bool(said)
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("helps", "The model's skip connections cost 4.00"),
+        ("hurts", "The model's skip connections earn their place: without them 4.00"),
+        ("hurts a little", "The model's skip connections help a little: without them 4.00"),
+    ],
+)
+def test_parts_of_the_model_are_told_in_the_plural(kind, said):
+    tricks = {"remove_skip": {"title": "The model's skip connections removed"}}
+    advice = verdict(tuned_data(fact(row("remove_skip", "add-one", 0.04, kind)), tricks=tricks))
+    assert said in advice.detail
+
+
 def test_tricks_for_which_no_time_was_left_are_named_with_the_command_that_ranks_them():
     data = tuned_data(
         fact(row("mixup", "add-one", 0.0, "helps"), late={"asked": "3m", "tricks": ["sam", "lamb"]})
