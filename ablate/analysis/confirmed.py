@@ -33,8 +33,8 @@ def confirmed(
     factors: Sequence[Factor] = (),
     current: bool = True,
 ) -> tuple[Document | None, pd.DataFrame | None]:
-    """The fact with `metric`, `values` (arm -> seed -> value), `failed` (arm -> runs), `gain` (winner −
-    baseline) and `over_found` (winner − recipe as found); and the drop-one table with verdicts. Signed so that positive helps. None: not run. `current`: whether the runs are of
+    """The fact with `metric`, `values` (arm -> seed -> value of a complete run), `failed` (arm -> runs, which count as a constant prediction where the fact knows
+    its metric, "collapsed", as in the ranking), `gain` (winner − baseline) and `over_found` (winner − recipe as found); and the drop-one table with verdicts. Signed so that positive helps. None: not run. `current`: whether the runs are of
     what the ranking recommends; otherwise nothing is confirmed."""
     if not current:
         return None, None
@@ -60,6 +60,9 @@ def confirmed(
             values[arm][str(seed)] = value
         else:
             failed[arm] += 1
+    if (collapsed := document.get("collapsed")) is not None:
+        lost = (frame["outcome"] != "complete") | ~np.isfinite(frame[scored])
+        frame = frame.assign(outcome="complete", **{scored: frame[scored].mask(lost, collapsed)})
     direction = "higher" if higher else "lower"
     document.update(
         metric=scored,

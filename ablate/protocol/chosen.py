@@ -13,7 +13,7 @@ from ablate.protocol.label_causes import (
     worse_than_reference,
 )
 from ablate.protocol.plan import BEST, SEEDS, Plan
-from ablate.protocol.selection import best_cell, cliff, close, flat, ranked
+from ablate.protocol.selection import PREPARED, best_cell, cliff, close, flat, guess_advice, ranked
 from ablate.protocol.standard_error import standard_error
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.records.recipe import conflict
@@ -37,7 +37,7 @@ def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, 
     figures = summarise([*repeated, *tried], chosen, task, plan.epochs)
     test = judged(setup, chosen, plan.epochs)
     figures["against_guess"] = test.to_dict()
-    findings = [*verdict(test), *metric_at_chance(chosen, task)]
+    findings = [*verdict(test, guess_advice(task, plan.epochs)), *metric_at_chance(chosen, task)]
     if any(finding.code == "no-better-than-a-guess" for finding in findings):
         findings = with_label_cause(findings, task_label_cause(task))
     elif task.metric_info().name == "accuracy" and task.classes is not None:
@@ -112,8 +112,8 @@ DOUBTFUL = 0.05
 """A level at which a better loss is doubted, and not yet refused: short runs on small data."""
 
 
-def verdict(test: PairedTest) -> list[Finding]:
-    """A failure if the chosen cell is not significantly better than the guess."""
+def verdict(test: PairedTest, advice: str = PREPARED) -> list[Finding]:
+    """A failure, with `advice` on what to do, if the chosen cell is not significantly better than the guess."""
     if test.better:
         return []
     compared = f"validation loss {test.loss:.4g}, the guess {test.guess:.4g}, p = {test.p:.2g}"
@@ -131,7 +131,7 @@ def verdict(test: PairedTest) -> list[Finding]:
             "no-better-than-a-guess", "warn" if doubtful else "fail",
             f"at its best epoch the chosen rate is not significantly better than a guess without inputs: {compared}, "
             f"n = {test.examples}",
-            "validation data", "check that labels and inputs match, and that both splits were prepared in the same way",
+            "validation data", advice,
         )
     ]  # fmt: skip
 

@@ -16,6 +16,8 @@ ERRORS, LEAST = 4.0, 0.08
 """Standard errors, and a difference of accuracies, by which two shares must differ."""
 ENOUGH = 100
 """Training examples that are needed to say that labels are unrelated to inputs."""
+POSSIBLE = 0.05
+"""Level at which a relation is possible: labels are not said to be unrelated."""
 UNMATCHED = "inputs and labels do not seem to match: shuffled or shifted rows, or random labels"
 """The hint where inputs do not predict labels."""
 
@@ -42,6 +44,8 @@ def label_cause(relations: Relations | None, examples: int) -> Finding | None:
     if relations is None or examples < ENOUGH:
         return None
     if not relations.train.certain:
+        if relations.train.p < POSSIBLE:
+            return None  # too few examples to tell a weak relation from none
         return Finding(
             "labels-unrelated", "fail",
             f"inputs do not predict labels: from one half of the training data {relations.train} of the other half, a guess {relations.train.chance:.0%}",

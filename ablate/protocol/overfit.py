@@ -73,12 +73,12 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         (both,) = fit(setup.on(context), [best.rate], inf, steps=CHUNK)
         figures["training_steps"] += len(both.losses)
         return Step(2, figures, (*causes, *without_gradient(both, setup.on(context))))
-    (no_input,) = fit(
-        setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps
-    )
+    blind = uninformative_inputs(context)
+    (no_input,) = fit(setup.on(blind), [best.rate], goal, steps=best.trace.finite_steps)
+    blind_prior = PriorLosses.of(blind.task).loss  # another one where the loss itself takes inputs
     figures["loss_without_inputs"] = no_input.loss
     figures["training_steps"] += len(no_input.losses)
-    return Step(2, figures, (*causes, *leak(no_input.loss, prior), *without_gradient(best, sample)))
+    return Step(2, figures, (*causes, *leak(no_input.loss, blind_prior), *without_gradient(best, sample)))
 
 
 def of_critic(of_both: SampleFit) -> SampleFit:

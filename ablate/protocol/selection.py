@@ -18,6 +18,8 @@ EQUAL = 0.5
 error of a difference is smaller than that of either value."""
 FEW_STEPS = 100
 """Steps of a run below which a network that learns nothing may simply need more of them."""
+PREPARED = "check that labels and inputs match, and that both splits were prepared in the same way"
+"""What to do where nothing is better than a guess."""
 CLOSE = 1.5
 """Cells within this many standard errors of the best are tried with more seeds."""
 FEWEST = 4
@@ -123,17 +125,22 @@ def cliff(cells: Sequence[Cell], best: Cell, task: Task, level: Level) -> list[F
     ]  # fmt: skip
 
 
+def guess_advice(task: Task, epochs: int) -> str:
+    """What to do where runs of `epochs` are no better than a guess: train longer first, where they have few steps."""
+    steps = epochs * -(-len(task.train) // task.batch_size)
+    if steps >= FEW_STEPS:
+        return PREPARED
+    longer = "--epochs" if epochs == task.epochs else "a larger --budget"
+    return f"a run of {epochs} {noun(epochs, 'epoch')} has {steps} {noun(steps, 'step')} only, which may be too few to learn anything: train longer ({longer}); then {PREPARED}"
+
+
 def no_better_than_a_guess(cells: Sequence[Cell], task: Task, epochs: int) -> Finding | None:
     """A finding if no run's validation loss was at any of its `epochs` below that of a guess without inputs."""
     guess = guess_loss(task)
     lowest = min((cell.lowest_loss for cell in cells if isfinite(cell.lowest_loss)), default=nan)
     if lowest < guess:
         return None
-    steps = epochs * -(-len(task.train) // task.batch_size)
-    advice = "check that labels and inputs match, and that both splits were prepared in the same way"
-    if steps < FEW_STEPS:
-        longer = "--epochs" if epochs == task.epochs else "a larger --budget"
-        advice = f"a run of {epochs} {noun(epochs, 'epoch')} has {steps} {noun(steps, 'step')} only, which may be too few to learn anything: train longer ({longer}); then {advice}"
+    advice = guess_advice(task, epochs)
     return Finding(
         "no-better-than-a-guess", "fail",
         f"no run predicts validation data better than a guess without inputs: the lowest loss of any epoch is {lowest:.4g}, "

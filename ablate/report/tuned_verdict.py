@@ -70,6 +70,20 @@ def _of_part(data: ReportData, trick: str, row: Document) -> str:
     return ""
 
 
+def failed_in_confirmation(data: ReportData) -> Iterator[str]:
+    """A line for every arm of the confirmation with runs that failed, and how they count."""
+    confirm = data.confirm or {}
+    for arm, number in (confirm.get("failed") or {}).items():
+        if number:
+            total = len(confirm.get("seeds") or ()) or number
+            counted = (
+                f"{'are' if number > 1 else 'is'} not in its mean"
+                if confirm.get("collapsed") is None
+                else f"{'count' if number > 1 else 'counts'} as a constant prediction"
+            )
+            yield f"{number} of {plural(total, 'run')} of the arm “{arm}” failed in the confirmation and {counted}"
+
+
 def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:
     """Figures of the summary: value, unit, name, basis. The gain is that of the ladder if none is confirmed yet."""
     design = data.design or {}
@@ -130,9 +144,7 @@ def doubts(data: ReportData) -> Iterator[str]:
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"
-    for arm, number in ((data.confirm or {}).get("failed") or {}).items():
-        if number:
-            yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
+    yield from failed_in_confirmation(data)
 
 
 def _not_ranked(tricks: Sequence[str]) -> str:

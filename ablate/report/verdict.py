@@ -16,7 +16,7 @@ from ablate.report.lean_words import lean_in_short
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import count, duration, plural
 from ablate.report.slices import Slice, slices_of
-from ablate.report.tuned_verdict import doubts, groups, own_parts, tiles
+from ablate.report.tuned_verdict import doubts, failed_in_confirmation, groups, own_parts, tiles
 
 ORDER = (
     "helps",
@@ -229,10 +229,7 @@ def _doubts(data: ReportData) -> Iterator[str]:
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: learning rate and weight decay rest on it"
-    failed = (data.confirm or {}).get("failed") or {}
-    for arm, number in failed.items():
-        if number:
-            yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
+    yield from failed_in_confirmation(data)
 
 
 def search_slices(data: ReportData) -> list[Slice]:

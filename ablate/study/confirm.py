@@ -17,6 +17,7 @@ from ablate.study.ranking.budget import RankBudget
 from ablate.study.ranking.design_matrix import at_rate
 from ablate.study.ranking.recipes import same_recipe
 from ablate.study.session import Planned, Session
+from ablate.tasks.chance_level import chance_level
 
 
 def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
@@ -57,15 +58,22 @@ def _train(session: Session, arms: Mapping[str, Recipe], default: int) -> None:
         count = len(before["seeds"])
         session.progress.say(f"confirm: {count} seeds are already recorded and are kept")
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(count)]
+    task = session.context.task
+    collapsed = chance_level(task, session.metric, task.test)
     session.ledger.put(
-        "confirm", {"arms": {arm: recipe.to_dict() for arm, recipe in arms.items()}, "seeds": seeds}
+        "confirm",
+        {
+            "arms": {arm: recipe.to_dict() for arm, recipe in arms.items()},
+            "seeds": seeds,
+            "collapsed": collapsed,
+        },
     )
     plan = [
         Planned(session.run(recipe, seed), "confirm", arm=arm)
         for arm, recipe in arms.items()
         for seed in seeds
     ]
-    splits = ("validation", "test") if session.context.task.test is not None else ("validation",)
+    splits = ("validation", "test") if task.test is not None else ("validation",)
     session.progress.stage("confirm", len(plan) * session.epochs)
     session.train(plan, splits)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ablate.tasks.reference_loss import constant_outputs, metric_of_constant
+from ablate.tasks.split import Split
 from ablate.tasks.task import Task
 
 NEAR = 0.1
@@ -10,8 +11,8 @@ UNTELLING = ("ece",)
 """Metrics in which a constant prediction scores well."""
 
 
-def chance_level(task: Task, metric: str | None = None) -> float | None:
-    """The metric of predicting the training split's class shares (or mean) for every validation example.
+def chance_level(task: Task, metric: str | None = None, split: Split | None = None) -> float | None:
+    """The metric of predicting the training split's class shares (or mean) for every example of `split`, by default the validation split.
 
     `metric`: a name as in the task's (its own by default). None for metrics in which that is meaningless.
     """
@@ -19,7 +20,7 @@ def chance_level(task: Task, metric: str | None = None) -> float | None:
     if info.name in UNTELLING:
         return None
     constant = constant_outputs(task.evaluation, task.judged(task.train), task.output_form.flat)
-    return metric_of_constant(task, constant, task.judged(task.validation), info.name)
+    return metric_of_constant(task, constant, task.judged(split or task.validation), info.name)
 
 
 def collapse_level(task: Task, metric: str | None = None) -> float | None:

@@ -25,7 +25,7 @@ BATCH = 8
 def check(task: Task) -> tuple[str, ...]:
     """Raise InputError for data or a model that cannot be trained; return warnings about what is unusual but valid.
 
-    Restores every random generator. Costs two models, one forward pass of 8 examples, and a pass over
+    Restores every random generator. Costs two models, two forward passes of 8 examples, and a pass over
     the data.
     """
     without_nested_notice()
@@ -188,7 +188,20 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
         broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
         whose = f"the fresh model's weight '{broken[0]}'" if broken else "the fresh model's output"
         raise InputError(f"{whose} is not finite (NaN or infinity)", hint=hint)
+    _evaluated(model, x, output)
     return output
+
+
+def _evaluated(model: nn.Module, x: Tensor, trained: Tensor) -> None:
+    """Raise InputError if the model fails in eval mode, in which validation data are predicted, or returns another form than in training."""
+    with UserCode("the model's forward pass in eval mode"), torch.no_grad():
+        output = model.eval()(x)
+    form = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if form != list(trained.shape):
+        raise InputError(
+            f"in eval mode the model returns {form}, in training {list(trained.shape)}",
+            hint="return the same form in both: metrics are computed from the outputs in eval mode",
+        )
 
 
 def _shared_rows(task: Task) -> list[str]:

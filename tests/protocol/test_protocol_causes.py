@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -182,6 +184,8 @@ def test_relations_tell_which_labels_do_not_belong_to_their_inputs():
     }
     for code, splits in wrong.items():
         assert label_cause(relations(*splits), 300).code == code
+    weak = replace(sound, train=replace(sound.train, p=0.02))  # 63 % of 64 rows, where a guess has 50 %
+    assert label_cause(weak, 300) is None
     half = torch.where(torch.arange(300) % 2 == 0, Y[:300], Y[:300][shuffled])
     assert codes(noisy_training_labels(relations((X[:300], half), new))) == ["labels-noisy"]
 

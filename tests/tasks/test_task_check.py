@@ -64,6 +64,16 @@ class Infinite(nn.Linear):
         return super().forward(x) / 0
 
 
+class FailsInEval(nn.Linear):
+    def forward(self, x):
+        return super().forward(x if self.training else x[:, :1])
+
+
+class OtherInEval(nn.Linear):
+    def forward(self, x):
+        return super().forward(x)[:, : 2 if self.training else 1]
+
+
 def given_validation(x, y):
     return task(validation=(x, y), test=False)
 
@@ -103,6 +113,8 @@ def not_a_module():
         (task(model=lambda: SHARED), "model() gives the same module, or the same weights, at each call; build it"),
         (task(model=lambda: nn.Sequential(SHARED)), "model() gives the same module, or the same weights, at each c"),
         (task(model=lambda: LazyBeside(3, 2)), "the model's 'unused.weight' is lazy, and its forward pass does no"),
+        (task(model=lambda: FailsInEval(3, 2)), f"the model's forward pass in eval mode failed at {__file__}:"),
+        (task(model=lambda: OtherInEval(3, 2)), "in eval mode the model returns [8, 1], in training [8, 2]; return the same form"),
         (task(model=lambda: FrozenInTrain(3, 2)), "the model's output depends on no parameter that is trained; lo"),
     ],
 )  # fmt: skip

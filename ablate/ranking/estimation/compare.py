@@ -21,6 +21,7 @@ from ablate.ranking.verdicts.sequential import (
     word,
 )
 from ablate.records.errors import InputError
+from ablate.records.words import noun
 
 LOOKS = (5, 10, 15, 20)  # pairs after which `compare` looks, by default
 
@@ -116,7 +117,7 @@ def _judge(
         notes.append("the differences do not vary: no interval")
     if any(failed):
         notes.append(
-            f"{failed[0]} runs of A and {failed[1]} of B failed: the mean is of pairs that both finished"
+            f"{failed[0]} {noun(failed[0], 'run')} of A and {failed[1]} of B failed: the mean is of pairs that both finished"
         )
     verdict = word(int(code[0]), effect, bound)
     last = look == len(sizes)
