@@ -47,6 +47,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 def check_arguments(given: Mapping[str, Any], names: list[str]) -> None:
     """Raise InputError for an argument that is none of `names`, or that has a value of a wrong type."""
+    if strangers := [name for name in given if name not in names]:
+        from ablate.tasks.task import Task
+
+        if (of_task := strangers[0]) in parameters_of(Task):
+            hint = f"give task=ablate.Task(model=…, train=…, {of_task}=…) in place of model and data"
+            raise InputError(f"unknown argument '{of_task}': it is one of a task's", hint=hint)
     check_names(given, names)
     for name, value in given.items():
         if value is None:

@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.options import Json, Name, Out, Quiet, Studies, Tricks
 from ablate.cli.output import print_json
+from ablate.cli.table_target import Target, with_target
 
 
 def export(
@@ -23,6 +24,7 @@ def export(
         ),
     ] = "",
     recipe: Annotated[Path | None, typer.Option(help="A recipe file; else the recommended recipe.")] = None,
+    target: Target = "",
     seed: Annotated[
         int | None, typer.Option(help="Of the run; else that of one in the ledger.", min=0)
     ] = None,
@@ -41,7 +43,7 @@ def export(
     from ablate.api.exporting import export_study
 
     done = export_study(
-        given, to.split(","), recipe=recipe, seed=seed, studies=studies, reports=out, name=name, tricks=tuple(tricks or ()),
+        with_target(given, target), to.split(","), recipe=recipe, seed=seed, studies=studies, reports=out, name=name, tricks=tuple(tricks or ()),
         say=lambda line: None if quiet or json else typer.echo(line, err=True),
     )  # fmt: skip
     if json:

@@ -85,16 +85,6 @@ def script_of(
         raise InputError(
             why, hint="use recipe.toml and the weights, which `ablate train` takes and ablate.load reads"
         )
-    if task.train.items is not None:
-        raise InputError(
-            "the training items are drawn anew each epoch by your Dataset, which a script cannot hold",
-            hint="export a study on fixed data",
-        )
-    if any(split.streams for split in task.splits.values()):
-        raise InputError(
-            "the task's examples are streamed because memory cannot hold them, and neither could a script",
-            hint="export a study of a part of the data",
-        )
     catalogue = registry()
     context = TaskContext.of(task, catalogue, torch.device("cpu"), "loop")
     trainer = Trainer(context, [run])
@@ -165,7 +155,7 @@ def script_of(
         "file": "train.py",
         "data": "data.pt",
         "needs": _needs(bundle),
-        "expected": _expected(expected),
+        "expected": _expected(expected, {*judged.metrics, "loss"}),
         "sections": [section for section in sections if section["parts"]],
         "seed": run.seed,
         "epochs": run.epochs,
@@ -264,10 +254,14 @@ def _needs(bundle: Bundle) -> str:
     return f"PyTorch {torch.__version__.partition('+')[0]} (or near it)" + "".join(f", {name}" for name in others) + ("" if others else " alone")  # fmt: skip
 
 
-def _expected(metrics: Mapping[str, float] | None) -> str:
-    if not metrics:
+def _expected(metrics: Mapping[str, float] | None, printed: set[str]) -> str:
+    """The run's metrics, those that the script prints."""
+    known = {
+        name: value for name, value in sorted((metrics or {}).items()) if name.rpartition("/")[2] in printed
+    }
+    if not known:
         return ""
-    listed = ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()))
+    listed = ", ".join(f"{name} {value:.6g}" for name, value in known.items())
     return "\n" + textwrap.fill(f"To be reproduced to within float rounding: {listed}.", 116)
 
 

@@ -25,7 +25,11 @@ EXAMPLE_LOSS = {
 
 
 def not_written(task: Task) -> str:
-    """Why there is no script for the task's criterion; "" where there is one."""
+    """Why there is no script for the task; "" where there is one."""
+    if task.train.items is not None:
+        return "a script is not written: the training items are drawn anew each epoch by your Dataset, which it cannot hold"
+    if any(split.streams for split in task.splits.values()):
+        return "a script is not written: the task's examples are streamed because memory cannot hold them, and neither could it"
     if task.loss is not None or task.criterion in EXAMPLE_LOSS:
         return ""
     return f"a script of a task of {task.criterion} is not written: its step is the engine's own"
@@ -115,11 +119,11 @@ class TaskText:
         return self._unpacked[name]
 
     def _metrics(self) -> dict[str, str]:
-        """Metric -> an expression of `outputs` and `y`, of a split; the study's first, then the loss."""
+        """Metric -> an expression of `outputs` and `y`, of a split; the study's first, then the criterion's and the user's own."""
         wanted = self.task.metric.rpartition("/")[2]
         functions = FUNCTIONS[self.task.criterion]
         expressions = {}
-        for name in dict.fromkeys((wanted, *list(functions)[:1])):
+        for name in dict.fromkeys((wanted, *list(functions)[:1], *self.task.metrics)):
             if name in functions:
                 expressions[name] = f"{self.bundle.add(METRICS, functions[name])}(outputs, y)"
             elif name in self.task.metrics:

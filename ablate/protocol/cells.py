@@ -9,6 +9,7 @@ from typing import Any
 
 from ablate.protocol.steps import Finding, Setup
 from ablate.records.run import Outcome, Result
+from ablate.records.words import noun
 from ablate.tasks.task import Task
 
 LOSS = "validation/loss"
@@ -83,8 +84,14 @@ def summarise(cells: Sequence[Cell], best: Cell | None, task: Task, epochs: int)
     return {"cells": rows, "epochs": epochs, **best_settings}
 
 
-def none_completed(cells: Sequence[Cell]) -> Finding:
-    """The finding for a grid in which no run completed."""
+def none_completed(cells: Sequence[Cell], metric: str) -> Finding:
+    """The finding for a grid in which no run completed, or none has a finite `metric`."""
+    if any(cell.result.outcome is Outcome.COMPLETE for cell in cells):
+        lost = sum(cell.result.outcome is Outcome.COMPLETE for cell in cells)
+        return Finding(
+            "no-finite-metric", "fail", f"{metric} is not finite in {lost} {noun(lost, 'run')} that trained to the end, nor in any other",
+            metric, "look at the metric: it must return a finite number for outputs of a trained model, too",
+        )  # fmt: skip
     outcomes = ", ".join(sorted({str(cell.result.outcome) for cell in cells}))
     note = next((f": {cell.result.note}" for cell in cells if cell.result.note), "")
     rates = [cell.rate for cell in cells]

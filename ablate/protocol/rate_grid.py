@@ -87,7 +87,7 @@ def rate_grid(
         findings.append(Finding("widened", "note", message, "rates"))
     figures = summarise(cells, best, task, epochs)
     if best is None:
-        return Step(4, figures, (none_completed(cells), *findings)), []
+        return Step(4, figures, (none_completed(cells, task.metric), *findings)), []
     if failed := no_better_than_a_guess(cells, task, epochs):
         return Step(4, figures, (*with_label_cause([failed], task_label_cause(task)), *findings)), []
     if side and best.rate in (min(c.rate for c in cells), max(c.rate for c in cells)) and edge(cells, task):

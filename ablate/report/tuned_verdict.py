@@ -109,9 +109,14 @@ def doubts(data: ReportData) -> Iterator[str]:
     }  # fmt: skip
     if tied:
         yield f"all pairs of runs came out equal for {', '.join(sorted(tied))}: the metric is too coarse to show a difference"
-    failed = {row["trick"]: f"{row['trick']} ({row['failed']} of {row['runs']})" for row in design["effects"] if row["failed"]}  # fmt: skip
+    failed = {
+        f"{'without' if row['in_recipe'] else 'with'} {row['trick']}": f"({row['failed']} of {row['runs']})"
+        for row in design["effects"]
+        if row["failed"]
+    }
     if failed:
-        yield f"runs failed with {', '.join(failed.values())}; a failed run counts as a constant prediction"
+        arms = ", ".join(f"{arm} {number}" for arm, number in failed.items())
+        yield f"runs failed {arms}; a failed run counts as a constant prediction"
     if design.get("edges"):
         edges = list(dict.fromkeys(str(arm).partition(": ")[2] for arm in design["edges"]))
         yield (

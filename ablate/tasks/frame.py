@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ablate.records.errors import InputError, unknown
+from ablate.records.words import noun
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.models import EmbeddedPerceptron, perceptron
 from ablate.tasks.split import random_parts
@@ -49,7 +50,7 @@ def frame_arguments(
         raise InputError(f"{where} has several columns '{column}'", hint="rename all but one")
     notes = []
     if gaps := int(table[column].isna().sum()):
-        notes.append(f"{gaps} rows without a value of '{column}' are left out")
+        notes.append(f"{gaps} {noun(gaps, 'row')} without a value of '{column}' are left out")
     table = table.reset_index(drop=True)[
         table[column].notna().to_numpy()
     ]  # the index stays: it has the numbers of the user's rows

@@ -56,9 +56,29 @@ def _frame(path: Path, content: bytes) -> pd.DataFrame:
         ) from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         text = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} cannot be read as a table ({text})") from error
+        raise InputError(f"{path} cannot be read as a table ({text})", hint=_advice(path, error)) from error
+    if path.suffix.lower() != ".parquet":
+        _refuse_equal_names(path, content)
     if len(table.columns) < 2:
         raise InputError(
             f"{path} has one column only", hint="columns are separated by commas (.csv) or tabs (.tsv)"
         )
     return table
+
+
+def _advice(path: Path, error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f'save it as UTF-8, in Python: pandas.read_csv("{path}", encoding="latin-1").to_csv("{path}", index=False)'
+    if "Expected" in str(error):
+        return "each line needs as many fields as the header; a text with commas stands in double quotes"
+    return "give a CSV file with a header line"
+
+
+def _refuse_equal_names(path: Path, content: bytes) -> None:
+    """Raise InputError for a header with the same name twice, of which pandas renames the second."""
+    from pandas import read_csv
+
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    header = read_csv(BytesIO(content), sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna()
+    if len(twice := header[header.duplicated()]):
+        raise InputError(f"{path} has several columns '{twice.iloc[0]}'", hint="rename all but one")

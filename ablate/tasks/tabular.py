@@ -159,10 +159,15 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
 
 
 def _counts_rows(column: pd.Series[Any]) -> bool:
-    """Whether a column holds n, n + 1, n + 2, … from row to row: the index of a frame that was saved with it."""
+    """Whether a column holds n, n + 1, n + 2, … from row to row: the index of a frame that was saved with it. Rows that are left out for lack of a target
+    leave a gap in the column and in the table's index."""
     from pandas.api.types import is_integer_dtype
 
-    return len(column) > DISTINCT and is_integer_dtype(column) and bool((column.diff().iloc[1:] == 1).all())
+    if len(column) <= DISTINCT or not is_integer_dtype(column):
+        return False
+    index = column.index.to_numpy()
+    steps = np.diff(index) if is_integer_dtype(index.dtype) else 1
+    return bool((np.diff(column.to_numpy()) == steps).all()) and bool(np.all(steps > 0))
 
 
 def _is_identifier(column: pd.Series[Any]) -> bool:

@@ -246,6 +246,10 @@ def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
         ({"task": "digits", "model": Net, "data": 1}, "without a task"),
         ({"task": "digitz"}, "digits"),
         ({"task": "digits", "trails": 3}, "unknown argument 'trails'"),
+        (
+            {"model": Net, "data": 1, "loss": len},
+            r"unknown argument 'loss': it is one of a task's; give task=ablate.Task\(model=…, train=…, loss=…\)",
+        ),
         ({"task": "digits", "space": {"dropuot": {}}}, "dropout"),
         ({"task": "digits", "include": ["mixupp"]}, "mixup"),
         ({"task": "digits", "include": 3}, "include must be a list of names of tricks"),

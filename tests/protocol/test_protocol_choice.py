@@ -91,8 +91,14 @@ def test_messages_are_in_the_number_of_their_nouns():
     three = [*one, cell(0.2, **COLLAPSED), cell(0.2, **COLLAPSED)]
     (finding,) = selection.cliff(three, three[0], TASK, "warn")
     assert "1 of 3 runs diverges and 2 of 3 runs learn nothing" in finding.message
-    assert "the only run did not complete (diverged)" in none_completed([cell(0.1, **DIVERGED)]).message
-    assert "none of 2 runs completed" in none_completed([cell(0.1, **DIVERGED)] * 2).message
+    assert "the only run did not complete (diverged)" in none_completed([cell(0.1, **DIVERGED)], "m").message
+    assert "none of 2 runs completed" in none_completed([cell(0.1, **DIVERGED)] * 2, "m").message
+    undefined = none_completed([cell(0.1, float("nan")), cell(0.2, **DIVERGED)], "validation/mine")
+    assert (
+        undefined.message
+        == "validation/mine is not finite in 1 run that trained to the end, nor in any other"
+    )
+    assert "look at the metric" in undefined.advice
     assert str(Plan(3, 1, 0, 1)) == "3 rates, 1 repeat of the best and 0 weight decays: 4 runs of 1 epoch"
     (constant,) = constant_columns(np.array([[1.0, 2.0], [1.0, 3.0]]))
     assert constant.message == "1 of 2 columns is constant: 0"

@@ -152,6 +152,12 @@ def test_rows_without_a_target_are_left_out_and_told(tmp_path):
         ("a.csv:Y", "x,y\n1,2\n", "unknown column of .*a.csv 'Y'; did you mean 'y'?"),
         ("none.csv:y", None, "there is no file .*none.csv"),
         ("a.csv:y", "", "cannot be read as a table"),
+        (
+            "a.csv:y",
+            "x,y\n1,2\n1,2,3\n",
+            "cannot be read as a table .* each line needs as many fields as the header",
+        ),
+        ("a.csv:y", "x,x,y\n1,2,3\n", "a.csv has several columns 'x'; rename all but one"),
         ("a.csv:y", "x;y\n1;2\n", "has one column only; columns are separated by commas"),
         ("a.csv:y", "x,y\n1,a\n2,b\n", "has 2 rows with a target, too few|has 2 classes in 2 rows"),
         (
@@ -199,6 +205,23 @@ def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
     assert task.train.x.shape[1] == 2  # a and b, which has the same values in another order
     assert "Unnamed: 0: left out, because it numbers the rows" in task.notes
     np.testing.assert_array_equal(task.encode(pd.read_csv(tmp_path / "saved.csv")), task.encode(frame))
+
+
+def test_rows_without_a_target_do_not_hide_a_column_that_numbers_the_rows(tmp_path):
+    frame = pd.DataFrame({"id": np.arange(60), "a": np.arange(60) ** 2 % 7, "y": ["u", "v"] * 30})
+    frame.loc[[0, 17, 18], "y"] = None
+    frame.to_csv(tmp_path / "gaps.csv", index=False)
+    task = load(f"{tmp_path}/gaps.csv:y")
+    assert {"id: left out, because it numbers the rows", "3 rows without a value of 'y' are left out"} <= set(
+        task.notes
+    )
+    assert task.train.x.shape[1] == 1
+
+
+def test_a_table_in_another_encoding_is_told_with_what_to_do(tmp_path):
+    (tmp_path / "a.csv").write_bytes("x,y\nZürich,1\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r'save it as UTF-8, in Python: pandas\.read_csv.*encoding="latin-1"'):
+        load(f"{tmp_path}/a.csv:y")
 
 
 def test_a_parquet_file_is_the_frame_that_was_saved(tmp_path):
