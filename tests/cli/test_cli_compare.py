@@ -54,6 +54,21 @@ def test_the_better_recipe_is_named_whatever_the_order_and_the_metrics_direction
         assert "good.toml is better than bad.toml by " in said.out
 
 
+def test_runs_that_fail_count_as_a_constant_prediction(capsys, here):
+    (here / "bad.toml").write_text(BAD.replace("0.000001", "1e30"))
+    said = ablate(capsys, *COMMAND, "--json")
+    assert said.code == 0, said.err
+    comparison = json.loads(said.out)
+    pairs = comparison["pairs"]
+    assert comparison["failed"] == [0, pairs]
+    assert pairs >= 5, "no pair is left out"
+    assert comparison["verdict"] == "helps"
+    assert (
+        f"0 runs of A and {pairs} of B failed; a failed run counts as a constant prediction"
+        in comparison["note"]
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

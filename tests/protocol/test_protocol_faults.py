@@ -247,3 +247,21 @@ def test_sound_labels_pass_the_same_steps():
     step, cells = rate_grid(setup, [0.032, 0.1, 0.32], 6)
     assert step.verdict == "pass"
     assert max(cell.value("validation/accuracy") for cell in cells) > 0.8
+
+
+def test_a_loss_that_takes_inputs_has_its_own_prior_without_them():
+    """Where all inputs are the first example's, the loss is weighted by that one: no target leaks."""
+    scale = torch.linspace(1.0, 9.0, len(X))[
+        torch.randperm(len(X), generator=torch.Generator().manual_seed(0))
+    ]
+
+    def weighted(outputs, batch):
+        x, y = batch
+        return nn.functional.cross_entropy(outputs, y, reduction="none") * x.abs().mean(1)
+
+    rows = []
+    for factor in (scale, 10 - scale):  # the first example of one of them has a small weight
+        step = overfit_sample(ground_of(task_of(x=X * factor[:, None], loss=weighted)))
+        assert "targets-leak" not in codes(step)
+        rows.append(step.figures["loss_without_inputs"] / step.figures["prior"])
+    assert min(rows) < 0.9, "the loss does fall below the prior of the true inputs"

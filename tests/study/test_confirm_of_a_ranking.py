@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import pytest
 from study_samples import TABULAR, Place, place
 
+from ablate.analysis.confirmed import confirmed
 from ablate.analysis.tuned_arms import arms_to_confirm, confirms
+from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result, Run
 from ablate.report.action import action
 from ablate.report.collect import collect
 from ablate.report.data import ReportData
+from ablate.report.tuned_verdict import failed_in_confirmation
 from ablate.study.preflight import check_ready
 from ablate.study.request import find
 
@@ -123,3 +128,35 @@ def test_after_a_ranking_of_the_baseline_alone_no_recipe_is_trained_twice() -> N
     }
     assert arms_to_confirm(fact) == {"winner": better, "baseline": baseline}
     assert arms_to_confirm({**fact, "recommended": {"recipe": baseline}}) == {"winner": baseline}
+
+
+def test_a_run_that_failed_counts_as_a_constant_prediction():
+    """Otherwise the arm that diverges now and then would be compared on the seeds that it likes."""
+    recipes = {
+        name: Recipe({"momentum": {"lr": rate}}) for name, rate in (("winner", 0.1), ("baseline", 0.5))
+    }
+    entries = [
+        Entry(
+            Run("t", recipe, seed, 2),
+            Result(Outcome.DIVERGED) if (arm, seed) == ("baseline", 3) else Result(Outcome.COMPLETE, metrics={"test/accuracy": 0.9 - 0.01 * (arm == "winner") + 0.001 * seed}),
+            "confirm",
+            arm=arm,
+        )
+        for arm, recipe in recipes.items()
+        for seed in range(4)
+    ]  # fmt: skip
+    fact = {"arms": {arm: recipe.to_dict() for arm, recipe in recipes.items()}, "seeds": [0, 1, 2, 3]}
+    without, _ = confirmed(fact, entries, "validation/accuracy", higher=True)
+    assert without["gain"]["effect"] == pytest.approx(-0.01)
+    document, _ = confirmed({**fact, "collapsed": 0.5}, entries, "validation/accuracy", higher=True)
+    assert document["gain"]["effect"] == pytest.approx((3 * -0.01 + 0.893 - 0.5) / 4)
+    assert document["failed"] == {"winner": 0, "baseline": 1}
+    assert len(document["values"]["baseline"]) == 3, "it is no value to be drawn"
+    for known, said in ((document, "counts as a constant prediction"), (without, "is not in its mean")):
+        (line,) = failed_in_confirmation(ReportData(study={"name": "x"}, confirm=known))
+        assert line == f"1 of 4 runs of the arm “baseline” failed in the confirmation and {said}"
+
+
+def test_the_confirmation_knows_the_metric_of_a_constant_prediction(growing):
+    collapsed = growing.at.fact("confirm")["collapsed"]
+    assert 0 < collapsed < 1

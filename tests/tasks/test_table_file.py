@@ -220,7 +220,9 @@ def test_rows_without_a_target_do_not_hide_a_column_that_numbers_the_rows(tmp_pa
 
 def test_a_table_in_another_encoding_is_told_with_what_to_do(tmp_path):
     (tmp_path / "a.csv").write_bytes("x,y\nZürich,1\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r'save it as UTF-8, in Python: pandas\.read_csv.*encoding="latin-1"'):
+    with pytest.raises(
+        InputError, match=r'save it as UTF-8, in Python: pandas\.read_csv.*encoding="latin-1"'
+    ):
         load(f"{tmp_path}/a.csv:y")
 
 
