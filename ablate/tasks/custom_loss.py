@@ -159,7 +159,7 @@ class CustomLoss:
         called = f"it was called with outputs {described(outputs)} and {second}"
         if not self.others:
             return called
-        return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; under another name it gets all outputs"
+        return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; the loss gets all outputs if that one has another name, such as 'scores'"
 
 
 def described(values: Any) -> str:
