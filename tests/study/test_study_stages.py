@@ -244,7 +244,7 @@ def test_a_failed_gate_stops_the_study_unless_forced(tmp_path):
 
 def test_force_goes_on_with_the_best_rate_of_the_grid_where_no_rate_beats_a_guess(tmp_path, monkeypatch):
     refuted = Finding("no-better-than-a-guess", "fail", "not better than a guess", advice="check the labels")
-    monkeypatch.setattr(chosen, "verdict", lambda test: [refuted])
+    monkeypatch.setattr(chosen, "verdict", lambda test, advice: [refuted])
     here, heard = place(tmp_path, study=WITH_RATE), Heard()
     with pytest.raises(AblateError, match="step 5") as caught:
         here.run(("lr-find",))

@@ -208,8 +208,9 @@ def test_a_loss_that_wants_more_than_the_logits_is_told_why_it_does_not_get_it()
 
     with pytest.raises(InputError) as error:
         check(task(model=Two, loss=penalised))
-    assert "the model's 'logits' alone, without 'norm'; the loss gets all outputs if that one has another name" in str(
-        error.value
+    assert (
+        "the model's 'logits' alone, without 'norm'; the loss gets all outputs if that one has another name"
+        in str(error.value)
     )
 
 
