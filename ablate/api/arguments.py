@@ -51,7 +51,8 @@ def check_arguments(given: Mapping[str, Any], names: list[str]) -> None:
         from ablate.tasks.task import Task
 
         if (of_task := strangers[0]) in parameters_of(Task):
-            hint = f"give task=ablate.Task(model=…, train=…, {of_task}=…) in place of model and data"
+            more = "" if of_task in ("model", "train") else f", {of_task}=…"
+            hint = f"give task=ablate.Task(model=…, train=…{more})"
             raise InputError(f"unknown argument '{of_task}': it is one of a task's", hint=hint)
     check_names(given, names)
     for name, value in given.items():

@@ -10,6 +10,7 @@ from ablate.ranking.estimation.coding import lines
 from ablate.records.designs import ADD_ONE, EXPLORATORY, TOGGLE, TUNED, Estimand
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
+from ablate.report.action import is_untuned
 from ablate.report.data import ReportData
 from ablate.report.ladder import steps_text
 from ablate.report.main_rows import label, main_rows
@@ -90,7 +91,10 @@ def ablation(data: ReportData) -> Ablation:
             runs,
         )
         table.append(tuple(map(_plain, cells)))
-    where = " and ".join(dict.fromkeys(ESTIMANDS[estimand].where for estimand in wanted))
+    present = set(shown["estimand"])
+    where = " and ".join(
+        dict.fromkeys(ESTIMANDS[estimand].where for estimand in wanted if estimand in present)
+    )
     better = "higher" if data.higher_is_better else "lower"
     caption = (
         f"Effect of each training trick on {data.metric} of {task_name(data)} ({better} is better), {where}; "
@@ -108,12 +112,23 @@ def _paragraph(data: ReportData, tricks: Sequence[str]) -> str:
     methods = str((data.diagnostics or {}).get("methods") or (data.design or {}).get("methods") or "")
     design = methods or (
         f"We measured the effect of {plural(measured, 'training trick')} on {data.metric} of {task_name(data)}"
-        f"{f', {epochs} epochs a run' if epochs else ''}, each trick at its own best learning rate against its reference on the same seeds."
+        f"{f', {epochs} epochs a run' if epochs else ''}, each trick at {_rate(data)} against its reference on the same seeds."
     )
     groups = "; ".join(f"{verdict_}: {', '.join(names)}" for verdict_, names in summary.groups)
     by_verdict = f" By verdict: {groups}." if groups else ""
     steps = steps_text(data)
     return f"{design} {summary.headline} {summary.detail}{by_verdict}{f' {steps}' if steps else ''}"
+
+
+def _rate(data: ReportData) -> str:
+    """At which rate a trick was compared; a budget may have left no runs to tune the arms."""
+    design = data.design or {}
+    untuned = design.get("kind") == TUNED and is_untuned(design)
+    return (
+        "its reference's learning rate (there was no budget to tune it)"
+        if untuned
+        else "its own best learning rate"
+    )
 
 
 def _plain(text: str) -> str:

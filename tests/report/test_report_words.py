@@ -14,6 +14,7 @@ from tuned_synthetic import RECIPE, confirmed, fact, row, tuned_data
 from ablate.analysis.tuned_arms import tuned_tables
 from ablate.api.ranking_tables import tables_of
 from ablate.api.terminal import show
+from ablate.export.ablation_text import ablation
 from ablate.report.action import action
 from ablate.report.data import ReportData
 from ablate.report.main_rows import recipe_rows
@@ -127,6 +128,19 @@ def test_a_ranking_whose_arms_were_not_tuned_says_so_and_claims_no_best_rate():
     tuned = render(tuned_data())
     assert "at its own best learning rate" in tuned.html
     assert "left no runs" not in tuned.html
+
+
+def test_an_exported_paragraph_claims_no_best_rate_of_arms_that_were_not_tuned():
+    tuning = {"first": 1, "finalists": 1, "repeats": 0, "rounds": 0}
+    document = fact()
+    untuned = tuned_data({**document, "budget": {**document["budget"], "tuning": tuning}})
+    for data, said in ((untuned, "at its reference's learning rate"), (tuned_data(), "at its own best")):
+        ranked = replace(data, study={**data.study, "task": "mine"}, ranking=tables())
+        text = ablation(ranked)
+        assert said in text.paragraph
+        assert ("own best" in text.paragraph) is (data is not untuned)
+    baseline_only = replace(ranked, ranking=ranked.ranking[ranked.ranking["estimand"] == "add-one"])
+    assert "in the recipe found" not in ablation(baseline_only).caption
 
 
 def test_only_the_first_sheet_of_tuning_curves_explains_them():
