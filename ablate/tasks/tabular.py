@@ -165,9 +165,9 @@ def _counts_rows(column: pd.Series[Any]) -> bool:
 
     if len(column) <= DISTINCT or not is_integer_dtype(column):
         return False
-    index = column.index.to_numpy()
-    steps = np.diff(index) if is_integer_dtype(index.dtype) else 1
-    return bool((np.diff(column.to_numpy()) == steps).all()) and bool(np.all(steps > 0))
+    steps = np.diff(column.to_numpy())
+    follows_index = is_integer_dtype(column.index.dtype) and (steps == np.diff(column.index)).all()
+    return bool((steps == 1).all() or (follows_index and (steps > 0).all()))
 
 
 def _is_identifier(column: pd.Series[Any]) -> bool:

@@ -130,6 +130,8 @@ def test_a_ladder_from_the_baseline_is_counted_after_tuning_only(capsys, here):
     assert small["tuning"]["rounds"] == small["runs"]["ladder"] == 0
     assert large["tuning"]["rounds"] > 0
     assert large["runs"]["ladder"] > 0
+    for rank in (small, large):  # of an arm: the references, which are tuned more, do not count
+        assert rank["tuning"]["first"] <= rank["tuning_runs_likely"] <= rank["tuning_runs_at_most"]
 
 
 def test_a_time_is_divided_as_the_study_divides_it(capsys, here):

@@ -216,6 +216,10 @@ def test_rows_without_a_target_do_not_hide_a_column_that_numbers_the_rows(tmp_pa
         task.notes
     )
     assert task.train.x.shape[1] == 1
+    filtered = pd.DataFrame({"id": np.arange(40), "a": np.arange(40) ** 2 % 7}, index=3 * np.arange(40))
+    assert fit_encoder(filtered, np.arange(30))(filtered).shape[1] == 1, (
+        "whatever the index of a user's frame"
+    )
 
 
 def test_a_table_in_another_encoding_is_told_with_what_to_do(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, sqrt
 
-from ablate.ranking.designs.racing import Racing, expected_runs
+from ablate.ranking.designs.racing import PAIRS, Racing, expected_runs
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
 from ablate.study.ranking.tuning_points import (
     FEW_ROUNDS,
+    OPEN,
     OPEN_WITH_MARGIN,
     OPEN_WITHOUT_MARGIN,
     TuningBudget,
@@ -17,8 +19,8 @@ from ablate.study.ranking.tuning_points import (
 DECIDED = (0.45, 0.25, 0.35, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)
 """Share of the undecided arms that a look decides, for estimates: between those of digits (0.58, 0.29, 0.45 of 76 arms) and of mammography (0.44, 0.31, 0.3 of 121);
 of looks beyond 200 pairs a guess."""
-LIKELY_DECIDED = (0.6, 0.42, 0.5)
-"""The same for the times that are told, and for all later looks: between wine (0.27, 0.48, 0.64 of 124 arms), digits (0.53, 0.38, 0.65 of 68) and diabetes (0.93, 1 of 110)."""
+LIKELY_DECIDED = (0.6, 0.42, *(0.5,) * (len(PAIRS) - 2))
+"""The same for the times that are told: between wine (0.27, 0.48, 0.64 of 124 arms), digits (0.53, 0.38, 0.65 of 68) and diabetes (0.93, 1 of 110)."""
 LIKELY_LADDER = 0.4
 """Runs of a ladder to a recipe that is not known yet, as a share of those with RUNGS rungs: 0.1 to 1.1 in four studies."""
 LEAST_RUNS, MOST_RUNS = 0.5, 2.0
@@ -51,18 +53,21 @@ RUNS_PER_TRIAL = 100
 """Runs of the rank stage for each trial of the search, at most, where no budget is given and they are too few for the design at FLOOR."""
 
 
-def race_runs(budget: RankBudget, arms: int, references: int) -> float:
-    """Runs that the races of so many arms (references among them) will probably take."""
+def race_runs(
+    budget: RankBudget, arms: int, references: int, decided: Sequence[float] | None = None
+) -> float:
+    """Runs that the races of so many arms (references among them) will probably take. `decided`: share of the undecided arms that each look decides; None: as where
+    a design is chosen."""
     each = max(arms // references - 1, 1)
-    decided = DECIDED if budget.tuning.rounds > FEW_ROUNDS else SLOWLY_DECIDED
+    if decided is None:
+        decided = DECIDED if budget.tuning.rounds > FEW_ROUNDS else SLOWLY_DECIDED
     return references * expected_runs(budget.racing, each, decided)
 
 
-def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
-    """Runs to tune so many arms, references among them."""
-    return round(
-        (arms - references) * tuning.likely + references * reference_tuning(tuning, arms // references).likely
-    )
+def tuning_runs(tuning: TuningBudget, arms: int, references: int, still_open: Sequence[float] = OPEN) -> int:
+    """Runs to tune so many arms, references among them. `still_open`: as in `TuningBudget.likely_runs`."""
+    of_references = references * reference_tuning(tuning, arms // references).likely
+    return round((arms - references) * tuning.likely_runs(still_open) + of_references)
 
 
 def first_look_runs(budget: RankBudget, arms: int, references: int) -> float:
@@ -86,20 +91,20 @@ def expected(budget: RankBudget, arms: int, references: int) -> float:
     return tuning + race + ladder_runs(budget, references)
 
 
+def still_open_by(*, margin: bool) -> Sequence[float]:
+    """Share of the arms that each round of tuning is run for, for the times that are told; `margin`: whether one is given."""
+    return OPEN_WITH_MARGIN if margin else OPEN_WITHOUT_MARGIN
+
+
 def likely_parts(
     budget: RankBudget, arms: int, references: int, *, margin: bool, rungs: int | None = None
 ) -> dict[str, int]:
     """Runs of tuning, race and ladder that are told before a ranking without a budget. `expected`, by which a design is chosen, is rather too many, so that it
     is kept. `margin`: whether one is given. `rungs`: of the ladder, where the recipe is known."""
-    still_open = OPEN_WITH_MARGIN if margin else OPEN_WITHOUT_MARGIN
-    tuning = (arms - references) * budget.tuning.likely_runs(still_open)
-    tuning += references * reference_tuning(budget.tuning, arms // references).likely
-    each = max(arms // references - 1, 1)
-    looks = LIKELY_DECIDED + LIKELY_DECIDED[-1:] * len(budget.racing.pairs)
     ladder = LIKELY_LADDER * ladder_runs(budget, references) if rungs is None else ladder_runs(budget, references, rungs)  # fmt: skip
     return {
-        "tuning": round(tuning),
-        "race": round(references * expected_runs(budget.racing, each, looks)),
+        "tuning": tuning_runs(budget.tuning, arms, references, still_open_by(margin=margin)),
+        "race": round(race_runs(budget, arms, references, LIKELY_DECIDED)),
         "ladder": round(ladder),
     }
 

@@ -13,7 +13,14 @@ from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, arms_of, estimands_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
-from ablate.study.ranking.estimates import detectable, ladder_runs, likely_parts, race_runs, tuning_runs
+from ablate.study.ranking.estimates import (
+    detectable,
+    ladder_runs,
+    likely_parts,
+    race_runs,
+    still_open_by,
+    tuning_runs,
+)
 from ablate.study.ranking.known_recipe import known_recipe
 from ablate.study.request import Opened, Options
 
@@ -81,25 +88,27 @@ def tuned_plan(
         trials=opened.study.search.trials,
     )
     pairs = budget.racing.pairs
+    most_rungs = RUNGS if rungs is None else rungs
     chosen_by = {
         "tuning": tuning_runs(budget.tuning, total, len(counts)),
         "race": round(race_runs(budget, total, len(counts))),
-        "ladder": ladder_runs(budget, len(counts), RUNGS if rungs is None else rungs),
+        "ladder": ladder_runs(budget, len(counts), most_rungs),
     }
     of_all = sum(chosen_by.values()) * seconds_per_run / workers
     if asked.budget:
-        runs = _within(chosen_by, budget, (RUNGS if rungs is None else rungs) if len(counts) > 1 else 0)
-        share = 1.0
+        runs = _within(chosen_by, budget, most_rungs if len(counts) > 1 else 0)
+        share, of_arm = 1.0, budget.tuning.likely
     else:
-        runs = likely_parts(budget, total, len(counts), margin=asked.margin is not None, rungs=rungs)
-        share = min(1.0, LONGEST / of_all)
+        given = asked.margin is not None
+        runs = likely_parts(budget, total, len(counts), margin=given, rungs=rungs)
+        share, of_arm = min(1.0, LONGEST / of_all), budget.tuning.likely_runs(still_open_by(margin=given))
     seconds = share * sum(runs.values()) * seconds_per_run / workers
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
         "design": TUNED, "around": around, "margin": asked.margin, "arms": counts,
         "left_out": {estimand: dict(one.left_out) for estimand, one in arms.items()},
         "budget": asked.budget, "runs_at_most": budget.runs_at_most(seconds_per_run, workers), "seconds_at_most": budget.longest, "tuning": budget.tuning.to_json(),
-        "tuning_runs_likely": round(runs["tuning"] / total), "tuning_runs_at_most": budget.tuning.runs, "looks": list(pairs), "runs": runs,
+        "tuning_runs_likely": round(of_arm), "tuning_runs_at_most": budget.tuning.runs, "looks": list(pairs), "runs": runs,
         "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,
         "seconds": seconds, "share": share, "seconds_of_all": of_all,
     }  # fmt: skip
