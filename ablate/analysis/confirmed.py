@@ -53,15 +53,12 @@ def confirmed(
             scored: [entry.result.metrics.get(scored, float("nan")) for entry in runs],
         }
     )
+    lost = (frame["outcome"] != "complete") | ~np.isfinite(frame[scored])
+    failed = {arm: int((lost & (frame["arm"] == arm)).sum()) for arm in arms}
     values: dict[str, dict[str, float]] = {arm: {} for arm in arms}
-    failed = dict.fromkeys(arms, 0)
-    for arm, seed, outcome, value in frame.itertuples(index=False):
-        if outcome == "complete" and isfinite(value):
-            values[arm][str(seed)] = value
-        else:
-            failed[arm] += 1
+    for arm, seed, _, value in frame[~lost].itertuples(index=False):
+        values[arm][str(seed)] = value
     if (collapsed := document.get("collapsed")) is not None:
-        lost = (frame["outcome"] != "complete") | ~np.isfinite(frame[scored])
         frame = frame.assign(outcome="complete", **{scored: frame[scored].mask(lost, collapsed)})
     direction = "higher" if higher else "lower"
     document.update(

@@ -86,10 +86,9 @@ def summarise(cells: Sequence[Cell], best: Cell | None, task: Task, epochs: int)
 
 def none_completed(cells: Sequence[Cell], metric: str) -> Finding:
     """The finding for a grid in which no run completed, or none has a finite `metric`."""
-    if any(cell.result.outcome is Outcome.COMPLETE for cell in cells):
-        lost = sum(cell.result.outcome is Outcome.COMPLETE for cell in cells)
+    if ended := sum(cell.result.outcome is Outcome.COMPLETE for cell in cells):
         return Finding(
-            "no-finite-metric", "fail", f"{metric} is not finite in {lost} {noun(lost, 'run')} that trained to the end, nor in any other",
+            "no-finite-metric", "fail", f"{metric} is not finite in {ended} {noun(ended, 'run')} that trained to the end, nor in any other",
             metric, "look at the metric: it must return a finite number for outputs of a trained model, too",
         )  # fmt: skip
     outcomes = ", ".join(sorted({str(cell.result.outcome) for cell in cells}))

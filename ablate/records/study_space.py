@@ -34,13 +34,13 @@ class SpaceSection:
 
     def includes(self, trick: Trick) -> bool:
         """Whether the trick is searched."""
-        return self.matches(trick) and not self.waits_for_its_name(trick)
+        return self._selects(trick) and not self.waits_for_its_name(trick)
 
     def waits_for_its_name(self, trick: Trick) -> bool:
         """Whether the trick is left out because it is slow and not named."""
-        return SLOW in trick.roles and trick.name not in self.include and self.matches(trick)
+        return SLOW in trick.roles and trick.name not in self.include and self._selects(trick)
 
-    def matches(self, trick: Trick) -> bool:
+    def _selects(self, trick: Trick) -> bool:
         """Whether a pattern includes the trick and none excludes it."""
         return any(matches(pattern, trick) for pattern in self.include) and not any(
             matches(pattern, trick) for pattern in self.exclude

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite
+from math import isnan
 from typing import Any
 
+from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.ranking.estimation.compare import LOOKS, Comparison, compare
 from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome
 from ablate.records.words import noun
+from ablate.study.ranking.scores import score_of
 from ablate.study.session import Planned, Session
 from ablate.tasks.chance_level import chance_level
 
@@ -22,7 +23,6 @@ def compare_recipes(session: Session, a: Recipe, b: Recipe, margin: float | None
     Runs are in the session's ledger as stage "compare", so that a comparison continues where it stopped.
     """
     direction = "higher" if session.higher else "lower"
-    collapsed = chance_level(session.context.task, session.metric)
     pairs = LOOKS[0]
     while True:
         seeds = [training_seed(session.study.seed, 0xC03A, i) for i in range(pairs)]
@@ -33,34 +33,27 @@ def compare_recipes(session: Session, a: Recipe, b: Recipe, margin: float | None
         session.progress.stage(f"compare, {pairs} pairs", 2 * pairs * session.epochs)
         for plan in plans:
             session.submit(plan)
-        one, other = (_values(session, plan) for plan in plans)
-        of_a, of_b = (dict(zip(seeds, _counted(values, collapsed), strict=True)) for values in (one, other))
-        comparison = compare(of_a, of_b, direction, margin=margin)
+        ended = [session.collect(plan) for plan in plans]
+        failed = [sum(map(isnan, _values(session, entries, None))) for entries in ended]
+        collapsed = chance_level(session.context.task, session.metric) if any(failed) else None
+        one, other = (
+            dict(zip(seeds, _values(session, entries, collapsed), strict=True)) for entries in ended
+        )
+        comparison = compare(one, other, direction, margin=margin)
         if comparison.next_pairs is None:
-            return comparison if collapsed is None else _with_failed(comparison, one, other)
+            return comparison if collapsed is None else _with_failed(comparison, *failed)
         pairs = comparison.next_pairs
 
 
-def _values(session: Session, plan: list[Planned]) -> list[float]:
-    """The metric of each run, in the order of the plan; NaN for one that did not complete."""
+def _values(session: Session, entries: Sequence[Entry], collapsed: float | None) -> list[float]:
+    """The metric of each run as it is; of one that failed `collapsed`, the metric of a constant prediction, or NaN."""
     return [
-        entry.result.metrics.get(session.metric, float("nan"))
-        if entry.result.outcome is Outcome.COMPLETE
-        else float("nan")
-        for entry in session.collect(plan)
+        score_of(entry, session.metric, higher=True, final=True, collapsed=collapsed) for entry in entries
     ]
 
 
-def _counted(values: Sequence[float], collapsed: float | None) -> list[float]:
-    """The values, with `collapsed`, the metric of a constant prediction, for runs that failed: as in a ranking."""
-    return [value if isfinite(value) or collapsed is None else collapsed for value in values]
-
-
-def _with_failed(comparison: Comparison, one: Sequence[float], other: Sequence[float]) -> Comparison:
+def _with_failed(comparison: Comparison, of_a: int, of_b: int) -> Comparison:
     """The comparison with the runs of each recipe that failed, and a note of how they count."""
-    of_a, of_b = (sum(not isfinite(value) for value in arm[: comparison.pairs]) for arm in (one, other))
-    if not of_a and not of_b:
-        return comparison
     said = f"{of_a} {noun(of_a, 'run')} of A and {of_b} of B failed; a failed run counts as a constant prediction"
     return replace(comparison, failed=(of_a, of_b), note="; ".join(filter(None, (said, comparison.note))))
 

@@ -45,11 +45,13 @@ def table_task(name: str) -> Task:
 def _frame(path: Path, content: bytes) -> pd.DataFrame:
     from pandas import read_csv, read_parquet
 
+    kind = path.suffix.lower()
+    separator = "\t" if kind == ".tsv" else ","
     try:
-        if path.suffix.lower() == ".parquet":
+        if kind == ".parquet":
             table = read_parquet(BytesIO(content))
         else:
-            table = read_csv(BytesIO(content), sep="\t" if path.suffix.lower() == ".tsv" else ",")
+            table = read_csv(BytesIO(content), sep=separator)
     except ImportError as error:
         raise InputError(
             "to read parquet needs pyarrow", hint="pip install pyarrow, or give a CSV file"
@@ -57,8 +59,10 @@ def _frame(path: Path, content: bytes) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         text = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as a table ({text})", hint=_advice(path, error)) from error
-    if path.suffix.lower() != ".parquet":
-        _refuse_equal_names(path, content)
+    if kind != ".parquet":
+        header = read_csv(BytesIO(content), sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna()
+        if len(twice := header[header.duplicated()]):  # pandas renames the second
+            raise InputError(f"{path} has several columns '{twice.iloc[0]}'", hint="rename all but one")
     if len(table.columns) < 2:
         raise InputError(
             f"{path} has one column only", hint="columns are separated by commas (.csv) or tabs (.tsv)"
@@ -72,13 +76,3 @@ def _advice(path: Path, error: Exception) -> str:
     if "Expected" in str(error):
         return "each line needs as many fields as the header; a text with commas stands in double quotes"
     return "give a CSV file with a header line"
-
-
-def _refuse_equal_names(path: Path, content: bytes) -> None:
-    """Raise InputError for a header with the same name twice, of which pandas renames the second."""
-    from pandas import read_csv
-
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    header = read_csv(BytesIO(content), sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna()
-    if len(twice := header[header.duplicated()]):
-        raise InputError(f"{path} has several columns '{twice.iloc[0]}'", hint="rename all but one")
