@@ -129,7 +129,9 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str
         if left_baseline(design)
         else "No other recipe was shown to be better."
     )
-    why += _over_found(data, "The baseline") if gain is None else f" {gains_text(data)}".rstrip()
+    why += _nor_is(data) + (
+        _over_found(data, "The baseline") if gain is None else f" {gains_text(data)}".rstrip()
+    )
     rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
@@ -175,8 +177,36 @@ def left_baseline(design: Document) -> bool:
     return bool(lean.get("removed") or lean.get("added")) and not design.get("ladder")
 
 
+def helped_baseline(design: Document) -> str:
+    """`the baseline with mixup and without dropout`: what `helped` has; "" where nothing was compared but the recipe found."""
+    helped = design.get("helped")
+    if not helped:
+        return ""
+    added = [name for name in helped["changes"] if name in helped["recipe"]]
+    taken_out = [name for name in helped["changes"] if name not in helped["recipe"]]
+    changes = [*([f"with {joined(added)}"] if added else []), *([f"without {joined(taken_out)}"] if taken_out else [])]  # fmt: skip
+    return f"the baseline {joined(changes)}"
+
+
+def is_helped_baseline(design: Document) -> bool:
+    """Whether the recommended recipe is the baseline with what helps it, as the recipe found was not better."""
+    return bool(design.get("helped") and design["helped"]["is_recommended"])
+
+
+def _nor_is(data: ReportData) -> str:
+    """That the baseline with what helps it was no better either: a sentence; "" where that was not compared, or is the candidate."""
+    design = data.design or {}
+    name = helped_baseline(design)
+    if not name or is_helped_baseline(design):
+        return ""
+    return f" Nor is {name}, though each change helps by itself: {gain_text(design['helped']['gain'], data.units)}."
+
+
 def _candidate(design: Document) -> str:
     """What was compared with the baseline, by name."""
+    if is_helped_baseline(design):
+        name = helped_baseline(design)
+        return name[0].upper() + name[1:]
     lean = design.get("lean") or {}
     places = lean.get("replaced") or {}
     removed = [name for name in lean.get("removed") or () if name not in places]

@@ -8,8 +8,9 @@ from typing import Any
 from ablate.records.designs import TOGGLE
 from ablate.records.document import Document
 from ablate.records.words import joined
-from ablate.report.action import action, left_baseline, margin_text
+from ablate.report.action import action, helped_baseline, is_helped_baseline, left_baseline, margin_text
 from ablate.report.data import ReportData
+from ablate.report.ladder import gain_text
 from ablate.report.numbers import plural
 
 UNCHANGED = "Nothing was taken out of the recipe that the search found, and nothing was added to it."
@@ -22,6 +23,8 @@ def lean_sentences(data: ReportData) -> list[str]:
     """
     if not _has_lean(data):
         return []
+    if is_helped_baseline(data.design or {}):
+        return [_instead(data)]
     if left_baseline(data.design or {}):
         return [*_changes(data), "What is left is the baseline itself."]
     return [*_changes(data), *stays(data, numbers=True)]
@@ -31,6 +34,8 @@ def lean_in_short(data: ReportData) -> str:
     """For the summary of a recipe that is recommended: whether nothing was changed, and why tricks without an effect stay."""
     if not _has_lean(data) or _used(data) is None:
         return ""
+    if is_helped_baseline(data.design or {}):
+        return _instead(data)
     unchanged = [UNCHANGED] if _is_unchanged((data.design or {})["lean"]) else []
     return " ".join([*unchanged, *stays(data)])
 
@@ -47,6 +52,18 @@ def stays(data: ReportData, *, numbers: bool = False) -> list[str]:
         reasons.setdefault(f"{step['why']}{size}", []).append(name)
     parts = [f"{joined(names)}, as {why}" for why, names in reasons.items()]
     return [f"No measurable effect, but still in the recipe: {'; '.join(parts)}."] if parts else []
+
+
+def _instead(data: ReportData) -> str:
+    """Why the recipe is not the one that was found."""
+    design = data.design or {}
+    found = design["helped"]["found"]
+    why = (
+        f"is not shown to be better than the baseline ({gain_text(found, data.units)})"
+        if found
+        else "came down to the baseline"
+    )
+    return f"The recipe that the search found {why}, so {helped_baseline(design)} was compared with it, on the same seeds."
 
 
 def _has_lean(data: ReportData) -> bool:

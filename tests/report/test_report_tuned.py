@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tomllib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from report_payloads import PAYLOADS
@@ -244,6 +245,36 @@ def test_a_recipe_found_that_became_the_baseline_is_not_told_as_compared_with_it
     assert "Taken out of the recipe that the search found: nadam (in its place momentum)." in page
     assert "What is left is the baseline itself." in page
     assert "compared with the baseline" not in page
+
+
+GAIN = {"effect": 0.03, "low": 0.01, "high": 0.05, "pairs": 20}
+NO_GAIN = {"effect": 0.002, "low": -0.01, "high": 0.014, "pairs": 20}
+
+
+def helped(**changes: Any) -> dict[str, Any]:
+    """The fact's entry on the baseline with what helps it."""
+    recipe = {**BASELINE, "mixup": {}}
+    return {"recipe": recipe, "changes": ["mixup"], "gain": GAIN, "found": NO_GAIN, "is_recommended": True} | changes  # fmt: skip
+
+
+def test_the_baseline_with_what_helps_it_is_told_with_the_reason() -> None:
+    recipe = {**BASELINE, "mixup": {}}
+    recommended = {"recipe": recipe, "is_baseline": False, "gain": GAIN, "steps": 1}
+    data = tuned_data(fact(helped=helped(), recommended=recommended))
+    assert "search found is not shown to be better than the baseline (+0.20" in render(data).html
+    assert "so the baseline with mixup was compared with it, on the same seeds." in render(data).html
+    assert "Taken out of the recipe that the search found" not in render(data).html
+    assert action(data).headline.startswith("Use this recipe")
+    came_down = tuned_data(fact(helped=helped(found=None), recommended=recommended))
+    assert "The recipe that the search found came down to the baseline, so" in render(came_down).html
+
+
+def test_a_baseline_that_is_no_better_with_what_helps_it_is_told() -> None:
+    kept = {"recipe": BASELINE, "is_baseline": True, "gain": NO_GAIN, "steps": 0}
+    tried = helped(gain=NO_GAIN, is_recommended=False)
+    detail = action(tuned_data(fact(helped=tried, recommended=kept))).detail
+    assert "is not shown to be better: +0.20" in detail
+    assert "Nor is the baseline with mixup, though each change helps by itself: +0.20" in detail
 
 
 def test_an_unfinished_ranking_names_its_command():

@@ -17,7 +17,7 @@ from ablate.records.recipe import Recipe, conflict
 from ablate.study.ranking.additions import RATES, helpful
 from ablate.study.ranking.arms import Arm
 from ablate.study.ranking.ballast import ballast
-from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, OVER, RankBudget
 from ablate.study.ranking.lean_recipe import lean_and_ladder
 from ablate.study.ranking.tuned import Tuned
 from ablate.study.ranking.tuning_points import TuningBudget
@@ -81,6 +81,27 @@ class Simulation:
                 others = [other for other in self.found if conflict(CATALOGUE[name], CATALOGUE[other])]
                 recipe = self.found.without(*others).with_trick(CATALOGUE, name)
             self.tuned[f"toggle: {name}"] = Tuned(Arm("toggle", name, (recipe,)), recipe, ())
+        return self
+
+    def ranked_alone(self, **verdicts: str) -> Simulation:
+        """With rows of the baseline; effects are smaller from one to the next."""
+        for place, (name, verdict) in enumerate(verdicts.items()):
+            effect = 0.001 * (50 - place) * {HELPS: 1, HURTS: -1}.get(verdict, 0.01)
+            inside = name in self.baseline
+            self.rows.append(
+                {
+                    "trick": name,
+                    "estimand": "add-one",
+                    "in_recipe": inside,
+                    "verdict": verdict,
+                    "effect": effect,
+                }
+            )
+            others = [other for other in self.baseline if conflict(CATALOGUE[name], CATALOGUE[other])]
+            recipe = self.baseline.without(name)
+            if not inside:
+                recipe = self.baseline.without(*others).with_trick(CATALOGUE, name)
+            self.tuned[f"add-one: {name}"] = Tuned(Arm("add-one", name, (recipe,)), recipe, ())
         return self
 
     def entries(self, stage: str, *, scores: bool) -> list[Any]:
@@ -185,6 +206,52 @@ def test_where_no_run_is_left_a_candidate_stays_untried() -> None:
     assert {step["why"] for step in fact["lean"]["kept"]} >= {"no run was left to try the recipe without it"}
 
 
+def of_alone(**worth: float) -> Callable[[Recipe], float]:
+    """The score of a task on which tricks are worth something, but nothing beside the optimizer of the recipe found."""
+    return lambda recipe: 0.0 if "nadam" in recipe else sum(worth.get(name, 0.0) for name in recipe)
+
+
+def test_where_the_recipe_found_is_no_better_the_baseline_with_what_helps_it_is_tried() -> None:
+    world = Simulation(of_alone(mixup=0.05, ema=0.02))
+    fact = world.ranked(swa=HELPS).ranked_alone(mixup=HELPS, ema=HELPS, warmup="undecided").outcome()
+    assert set(fact["recommended"]["recipe"]) == {*BASELINE, "mixup", "ema"}
+    assert [step["trick"] for step in fact["ladder"]["steps"]] == ["mixup", "ema"]
+    assert fact["recommended"]["gain"]["effect"] == pytest.approx(0.07, abs=1e-3)
+    assert fact["helped"]["is_recommended"]
+    assert fact["helped"]["found"]["effect"] == pytest.approx(0.0, abs=1e-3)
+    assert fact["spent"]["ladder"] == len(world.runs)
+
+
+def test_what_hurts_the_baseline_is_taken_out_of_it_and_what_hurts_the_recipe_found_is_not_added() -> None:
+    world = Simulation(lambda recipe: -0.05 * ("cosine" in recipe))
+    fact = world.ranked(swa=HURTS).ranked_alone(cosine=HURTS, swa=HELPS).outcome()
+    assert set(fact["recommended"]["recipe"]) == {"momentum"}
+    assert fact["helped"]["changes"] == ["cosine"]
+
+
+def test_what_helps_alone_and_not_together_leaves_the_baseline() -> None:
+    world = Simulation().ranked(swa=HELPS).ranked_alone(mixup=HELPS)
+    fact = world.outcome()
+    assert fact["recommended"]["is_baseline"]
+    assert fact["helped"]["changes"] == ["mixup"]
+    assert not fact["helped"]["is_recommended"]
+    assert {step["trick"] for step in fact["ladder"]["steps"]} >= {"nadam"}  # that to the recipe found
+
+
+def test_a_better_recipe_and_a_baseline_that_nothing_helps_are_compared_with_nothing_else() -> None:
+    better = Simulation(lambda recipe: float("nadam" in recipe)).ranked(swa=HELPS).ranked_alone(mixup=HELPS)
+    assert better.outcome()["helped"] is None
+    assert Simulation().ranked(swa=HELPS).ranked_alone(mixup="undecided").outcome()["helped"] is None
+
+
+def test_where_no_run_is_left_the_largest_effect_alone_is_tried() -> None:
+    world = Simulation(of_alone(mixup=0.05, ema=0.02)).ranked(swa=HELPS).ranked_alone(mixup=HELPS, ema=HELPS)
+    fact = world.outcome(runs=0)
+    assert fact["helped"]["changes"] == ["mixup"]
+    assert Recipe(fact["recommended"]["recipe"]) == world.tuned["add-one: mixup"].recipe
+    assert len(fact["ladder"]["seeds"]) == LEAN_PAIRS[0]
+
+
 verdicts = st.sampled_from([NO_EFFECT, HELPS, HURTS, "helps a little", "hurts a little", "undecided"])
 
 
@@ -217,7 +284,10 @@ def test_what_the_fact_says_is_so_and_takes_no_more_runs_than_it_may(data: st.Da
         found, baseline,
     )  # fmt: skip
     names = {*TRICKS, *baseline, *found, *OPTIMIZERS} - {next(name for name in found if name in OPTIMIZERS)}
-    fact = world.ranked(**{name: data.draw(verdicts) for name in sorted(names)}).outcome(runs)
+    world.ranked(**{name: data.draw(verdicts) for name in sorted(names)})
+    alone = {*TRICKS, *baseline} - set(OPTIMIZERS)
+    world.ranked_alone(**{name: data.draw(verdicts) for name in sorted(alone)})
+    fact = world.outcome(runs)
     lean, recipe = fact["lean"], fact["lean"]["recipe"]
     assert not set(lean["removed"]) & set(recipe)
     assert set(lean["removed"]) <= set(found)
@@ -225,7 +295,8 @@ def test_what_the_fact_says_is_so_and_takes_no_more_runs_than_it_may(data: st.Da
     assert {step["trick"] for step in lean["kept"]} <= set(recipe)
     assert set(found) - set(lean["removed"]) == set(found) & set(recipe)
     Recipe.of(CATALOGUE, recipe)
-    if not fact["recommended"]["is_baseline"]:
+    helped = fact["helped"] or {"is_recommended": False}
+    if not fact["recommended"]["is_baseline"] and not helped["is_recommended"]:
         taken_back = set(lean["removed"]) & set(fact["recommended"]["recipe"])
         assert not taken_back - set(baseline)
     ladder = fact["ladder"]
@@ -234,4 +305,5 @@ def test_what_the_fact_says_is_so_and_takes_no_more_runs_than_it_may(data: st.Da
     of_lean = {recipe for stage, recipe, _ in world.runs if stage == "lean"}
     first = len(ballast(CATALOGUE, found, baseline, fact)) + RATES * len(helpful(world, found, fact))
     fewest = not ladder or len(ladder["seeds"]) == LEAN_PAIRS[0]
-    assert len(world.runs) <= runs or (fewest and len(of_lean) <= 2 + first)
+    least = 2 * LEAN_PAIRS[0] if fact["helped"] else 0
+    assert len(world.runs) <= max(OVER * runs, runs + least) or (fewest and len(of_lean) <= 2 + first)

@@ -23,8 +23,8 @@ from ablate.study.ranking.arms import Arm, arms_of, estimands_of, rate_of, with_
 from ablate.study.ranking.budget import check_budget, runs_of
 from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs
+from ablate.study.ranking.helped_baseline import with_helps
 from ablate.study.ranking.ladder import rungs_of
-from ablate.study.ranking.lean_recipe import combined
 from ablate.study.ranking.races import Races
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage
@@ -559,7 +559,7 @@ def test_after_a_ranking_on_the_baseline_alone_what_helps_it_is_put_together() -
             {"trick": name, "effect": effects.get(name, 0.5), "verdict": said}
             for name, said in verdicts.items()
         ]
-        return combined(stage, BASELINE, tuned, rows)
+        return with_helps(stage, BASELINE, tuned, rows)
 
     nothing = put_together(
         dropout="no measurable effect", activation="undecided", placebo="helps", cosine="helps"

@@ -3,7 +3,8 @@
 It is the recipe found without the tricks that hurt in it, without those that the baseline lacks and that have no measurable effect, as far as it is not
 worse without them together (two tricks may each be dispensable only because the other is there), and with those that help in it, as far as it is
 better with them. A trick in whose place the baseline's choice of the slot (its optimizer, its schedule) does as well has no effect either. After a
-ranking on the baseline alone, it is the baseline with all tricks that help it. Where a rung of the ladder is better than the lean recipe, that rung is
+ranking on the baseline alone, it is the baseline with all tricks that help it; so it is where no rung to the recipe found is better than the baseline
+(`helped_baseline.py`). Where a rung of the ladder is better than the lean recipe, that rung is
 recommended.
 """
 
@@ -16,27 +17,26 @@ from typing import Any
 from ablate.ranking.estimands import reference_of
 from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
-from ablate.records.study_rank import OPTIMIZER
-from ablate.records.trick import PLACEBO
 from ablate.records.words import joined
 from ablate.study.ranking.additions import RATES, helpful, with_helpful
-from ablate.study.ranking.arms import rate_of, with_rate
 from ablate.study.ranking.ballast import Removal, ballast, dispensable, hurting, without, without_effect
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.ladder import rungs_of, train_ladder, tuned_rungs
+from ablate.study.ranking.helped_baseline import climb, instead, with_helps
+from ablate.study.ranking.ladder import rungs_of
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import reference_tuning
 
-LADDER, LEAN = 0x1ADD, 0x1EA7
+LEAN = 0x1EA7
+"""The stream of the lean stage's seeds."""
 
 
 def lean_and_ladder(
     stage: TunedStage, budget: RankBudget, tuned: Mapping[str, Tuned], fact: dict[str, Any]
 ) -> None:
-    """Put `lean`, `ladder` and `recommended` into the fact."""
+    """Put `lean`, `ladder`, `helped` and `recommended` into the fact."""
     baseline = tuned[reference_of(ADD_ONE)].recipe
     if TOGGLE not in stage.estimands:
-        recipe_found = combined(stage, baseline, tuned, fact["rows"])
+        recipe_found = with_helps(stage, baseline, tuned, fact["rows"])
         if recipe_found == baseline:
             fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": [], "added": []}, None
             fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
@@ -48,53 +48,30 @@ def lean_and_ladder(
     seeds = stage.first_seeds(limits.pairs, LEAN)
     lean, removal, added = _lean(stage, recipe_found, tuned, fact, seeds, limits)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
-    tuned_last = (
-        recipe_found if lean == recipe_found and (TOGGLE in stage.estimands or len(rungs) == 1) else None
-    )
-    recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
-    seeds = stage.first_seeds(len(seeds), LADDER)
-    fact["lean"] = _changes(stage, recipe_found, recipes[-1], removal, added, fact)
-    fact["ladder"] = train_ladder(stage, rungs, [baseline, *recipes], seeds, hurting(fact)) if rungs else None
-    steps = fact["ladder"]["recommended"] if fact["ladder"] else 0
-    gain = fact["ladder"]["steps"][(steps or len(rungs)) - 1]["gain"] if fact["ladder"] else None
+    tuned_last = lean == recipe_found and (TOGGLE in stage.estimands or len(rungs) == 1)
+    bad = hurting(fact)
+    climbed = climb(stage, budget, baseline, rungs, recipe_found if tuned_last else None, limits.pairs, fact)
+    fact["lean"] = _changes(stage, recipe_found, climbed.top, removal, added, fact)
+    fact["helped"] = None
+    if not climbed.steps and TOGGLE in stage.estimands:
+        climbed = instead(stage, budget, tuned, climbed, limits.pairs, fact)
+    fact["ladder"] = climbed.ladder
     fact["recommended"] = {
-        "recipe": [baseline, *recipes][steps].to_dict(),
-        "is_baseline": not steps,
-        "gain": gain,
-        "steps": steps,
+        "recipe": climbed.recipes[climbed.steps].to_dict(),
+        "is_baseline": not climbed.steps,
+        "gain": climbed.gain,
+        "steps": climbed.steps,
     }
-    assert not steps or not hurting(fact) & set(fact["recommended"]["recipe"])
-    stages = (TUNE, "lean", "ladder")
-    trained = sum(len(stage.session.ledger.entries(name, scores=False)) for name in stages)
-    fact["spent"]["ladder"] = trained - fact["spent"]["tuning"]
+    assert not climbed.steps or not bad & set(fact["recommended"]["recipe"])
+    fact["spent"]["ladder"] = _spent_since_the_race(stage, fact)
     stage.session.ledger.put("rank", fact)
 
 
-def combined(
-    stage: TunedStage, baseline: Recipe, tuned: Mapping[str, Tuned], rows: Sequence[Mapping[str, Any]]
-) -> Recipe:
-    """The baseline with every trick that helps it and without those that hurt, for a ranking on the baseline alone.
-
-    The largest effect goes first; what it excludes is left out. One change keeps the learning rate that its arm was tuned to.
-    """
-    catalogue, recipe = stage.catalogue, baseline
-    changes: list[str] = []
-    for row in sorted(rows, key=lambda row: -abs(float(row["effect"] or 0.0))):
-        name = row["trick"]
-        if name == PLACEBO:
-            continue
-        if name in baseline:
-            if row["verdict"].startswith("hurts"):
-                recipe, changes = recipe.without(name), [*changes, name]
-        elif row["verdict"].startswith("helps"):
-            taken = [other for other in recipe if conflict(catalogue[name], catalogue[other])]
-            if set(taken) <= set(baseline) and not set(taken) & set(changes):
-                settings = tuned[f"add-one: {name}"].recipe[name]
-                recipe = recipe.without(*taken).with_trick(catalogue, name, settings)
-                if catalogue[name].slot != OPTIMIZER:
-                    recipe = with_rate(recipe, catalogue, rate_of(baseline, catalogue))
-                changes.append(name)
-    return tuned[f"add-one: {changes[0]}"].recipe if len(changes) == 1 else recipe
+def _spent_since_the_race(stage: TunedStage, fact: Mapping[str, Any]) -> int:
+    """Runs of the lean stage and of the ladder, those that tuned its rungs included."""
+    entries = stage.session.ledger.entries
+    trained = sum(len(entries(name, scores=False)) for name in (TUNE, "lean", "ladder"))
+    return trained - int(fact["spent"]["tuning"])
 
 
 @dataclass(frozen=True)
