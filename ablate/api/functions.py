@@ -16,7 +16,7 @@ from ablate.api.arguments import checked
 from ablate.api.open_task import opened_for
 from ablate.api.result import Study
 from ablate.api.settings import StudySettings
-from ablate.api.stages import run_stages
+from ablate.api.stages import run_stages, stages_of_ranking
 from ablate.records.arguments import known_arguments
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
@@ -74,16 +74,21 @@ def study(
 def rank(
     task: Any = None,
     *,
+    model: Callable[[], Any] | None = None,
+    data: Any = None,
+    criterion: str = "",
     around: Any = "",
     design: str = "",
     budget: str = "",
     margin: float | None = None,
+    force: bool = False,
     **settings: Unpack[StudySettings],
 ) -> Study:
     """Give each trick a signed effect, an interval and a verdict, from runs that are designed for it.
 
-    task: as for `study`, or the `Study` that found the learning rate (and the recipe). around: "best", "baseline", or
-    the path of a recipe. design, budget, margin: as on the command line.
+    task, model, data, criterion: as for `study`; or the `Study` that found the learning rate (and the recipe). around: "best", "baseline", or
+    the path of a recipe. design, budget, margin: as on the command line. force: continue if a step of lr-find fails, which
+    is run first where no learning rate is known.
     """
     from ablate.api.design import check_options, checked_design
 
@@ -100,8 +105,9 @@ def rank(
             ),
         )  # fmt: skip
 
-    opened, options = opened_for(task, settings, change=change)
-    return run_stages(opened, options, ["rank", "report"], quiet=bool(settings.get("quiet", False)))
+    opened, options = opened_for(task, settings, model, data, criterion, change=change)
+    stages = stages_of_ranking(opened, options)
+    return run_stages(opened, options, stages, force=force, quiet=bool(settings.get("quiet", False)))
 
 
 @checked

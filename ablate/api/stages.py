@@ -18,7 +18,7 @@ from ablate.records.study import StudyFile
 from ablate.study.driver import STAGES, bound_of, check_stages, run_study
 from ablate.study.preflight import check_ready, context_of
 from ablate.study.request import Opened, Options, find
-from ablate.study.resume import session_of
+from ablate.study.resume import facts_so_far, session_of
 from ablate.tasks.metric_table import unit_of
 
 PYTHON = "python:"
@@ -134,6 +134,13 @@ def _run_stages(
 
         data = collect(session.ledger)
     return Study(opened.name, chosen, data, page, spent, opened, options)
+
+
+def stages_of_ranking(opened: Opened, options: Options) -> tuple[str, ...]:
+    """The stages of a ranking: lr-find too, where the study leaves the rate to it and the ledger has none."""
+    found = (facts_so_far(options.studies / f"{opened.name}.db").get("lr-find") or {}).get("learning_rate")
+    before = ("lr-find",) if opened.study.needs_lr_find and found is None else ()
+    return (*before, "rank", "report")
 
 
 def shown_for(opened: Opened, *, quiet: bool) -> ProgressDisplay:

@@ -46,6 +46,7 @@ def rank(
             help="Array designs: learning rates tried for each arm of a trick that shifts the best one; 0: none."
         ),
     ] = None,
+    force: Annotated[bool, typer.Option(help="Continue if a gate of lr-find fails.")] = False,
     *,
     external: ExternalRequest,
     study: StudyOptions,
@@ -55,7 +56,7 @@ def rank(
 ) -> None:
     """Give each trick a signed effect, an interval and a verdict, from runs that are designed for it.
 
-    Needs a learning rate (stage lr-find) and, for --around best, a search; missing stages are named.
+    Finds a learning rate first where none is known; --around best needs a search (ablate study).
     With --table it ranks the runs of any CSV, balanced or not; failed runs are counted (docs/tables.md). With
     --optuna it shows exploratory effects from the trials of an Optuna study, next to Optuna's importances.
     The default tunes every trick by the same rule, on the baseline and in the recipe, and races it against its reference
@@ -72,7 +73,7 @@ def rank(
     given = study.of(given)
     preload_workers(given, study.studies, machine)
     from ablate.api.design import check_options, checked_design
-    from ablate.api.stages import open_study, run_stages
+    from ablate.api.stages import open_study, run_stages, stages_of_ranking
     from ablate.api.terminal import show
     from ablate.records.study_rank import check_rates
 
@@ -91,7 +92,7 @@ def rank(
 
     options = options_of(study, machine, output)
     opened = open_study(given, options, study.edits(choice=space), change)
-    done = run_stages(opened, options, ["rank", "report"], quiet=output.silent)
+    done = run_stages(opened, options, stages_of_ranking(opened, options), force=force, quiet=output.silent)
     if output.json:
         print_json(done.document)
     else:

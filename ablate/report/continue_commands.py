@@ -13,6 +13,10 @@ MORE = 3
 """Times the budget that decides most of a ranking's tricks, where a few more pairs would not."""
 OF_ONE_RUN = {"--json", "--quiet", "-q", "--force", "--no-force", "--profile"}
 """Options without a value that say how a command printed or was let through once; `--stages` too is of one run of it."""
+OPEN = "-undecided"
+"""How the name of a study ends that decides what another one has left open."""
+LEAST_SHARE = 0.2
+"""Share of the seconds of a ranking that one of a few of its tricks takes at least: its references, and its ladder."""
 PER_PAIR = 1.3
 """Runs of a pair: one of the arm, and a share of the reference's."""
 
@@ -24,11 +28,14 @@ def fitted(data: ReportData) -> Mapping[str, Any]:
 
 
 def again(data: ReportData, **options: str | None) -> str:
-    """The command by which the study was run, all stages of it, with `options` in place of its own (None: without that one). One from its
-    name if that was no such command: `ablate rank --around baseline` where the baseline is all that was ranked and there was no search."""
-    words, design = _words(str(data.study.get("command", ""))), data.design or {}
+    """The command that ranked (or the last one, where the ledger does not say), all stages of it, with `options` in place of its own (None: without that
+    one). One from the study's name if that was no such command: `ablate rank --around baseline` where the baseline is all that was ranked and there was no
+    search. Under another name only a command that finds a recipe, too, can be run."""
+    ranked_by, design = data.study.get("ranked_by"), data.design or {}
+    words = _words(str(ranked_by or data.study.get("command", "")))
     alone = data.search is None and design.get("around") is not None and design["around"] == design.get("baseline")  # fmt: skip
-    if words[:2] not in (["ablate", "study"], ["ablate", "rank" if alone else "study"]):
+    kinds = ["study", *(["rank"] if alone or (ranked_by and "name" not in options) else [])]
+    if words[:2] not in [["ablate", kind] for kind in kinds]:
         words = ["ablate", "rank" if alone else "study", *shlex.split(data.asked)]
         words += ["--around", "baseline"] if alone else []
     replaced = {"--stages", *(f"--{name}" for name in options)}
@@ -70,14 +77,30 @@ def command_for_tricks(data: ReportData, tricks: Sequence[str], pairs: Sequence[
     """
     design = data.design or {}
     if fit := fitted(data):
-        few = 2 * len(tricks) <= len({row["trick"] for row in design["effects"]})
-        budget = fit["asked"] if few else _times(str(fit["asked"]), MORE)
-        return again(data, include=",".join(tricks), name=f"{data.name}-undecided", budget=budget)
+        every = len({row["trick"] for row in design["effects"]})
+        budget = fit["asked"] if 2 * len(tricks) <= every else _times(str(fit["asked"]), MORE)
+        name = f"{data.name.removesuffix(OPEN)}{OPEN}"
+        return again(
+            data, include=",".join(tricks), name=name, budget=budget_that_tunes(data, len(tricks) / every) or budget
+        )  # fmt: skip
+    if budget := budget_that_tunes(data):
+        return again(data, budget=budget)
     allowed = design["budget"]["runs"]
     spent = sum(design.get("spent", {"runs": allowed}).values())
     limit = allowed if design["budget"]["asked"] else spent  # without a budget, time ends a ranking
     runs = max(2 * limit, spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
     return again(data, budget=f"{runs}runs")
+
+
+def budget_that_tunes(data: ReportData, share: float = 1.0) -> str | None:
+    """The budget that tunes the arms of a ranking which did not, or a `share` of them; None where they were tuned, or a budget in runs need not grow."""
+    design = data.design or {}
+    if not (least := design.get("tuned_from")):
+        return None
+    if least["seconds"] is None:
+        return f"{ceil(least['runs'] * share)}runs"
+    seconds = max(least["seconds"] * max(share, LEAST_SHARE), least["had"])
+    return f"{ceil((least['others'] + seconds) / 60)}m"
 
 
 def _times(budget: str, number: int) -> str:

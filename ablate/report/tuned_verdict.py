@@ -9,7 +9,14 @@ from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.action import is_untuned, margin_text, undecided
-from ablate.report.continue_commands import command_for_all, command_for_late, command_for_tricks, fitted
+from ablate.report.continue_commands import (
+    again,
+    budget_that_tunes,
+    command_for_all,
+    command_for_late,
+    command_for_tricks,
+    fitted,
+)
 from ablate.report.data import ReportData
 from ablate.report.numbers import plural, significant
 from ablate.report.tuned_rows import by_trick
@@ -126,7 +133,7 @@ def doubts(data: ReportData) -> Iterator[str]:
     if is_untuned(design):
         yield (
             "the budget left no runs to tune the arms: a trick was run at its reference's rate, an optimizer at one scaled to its own, so “hurts” may "
-            "be said of the rate and not of the trick; a larger --budget tunes each"
+            f"be said of the rate and not of the trick; {_tuning_command(data)}"
         )
     still = undecided(data)
     if still:
@@ -150,6 +157,16 @@ def doubts(data: ReportData) -> Iterator[str]:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"
     yield from failed_in_confirmation(data)
+
+
+def _tuning_command(data: ReportData) -> str:
+    """What tunes the arms of a ranking that did not."""
+    budget = budget_that_tunes(data)
+    return (
+        f"a budget of {budget} tunes each ({again(data, budget=budget)})"
+        if budget
+        else "a larger --budget tunes each"
+    )
 
 
 def _not_ranked(tricks: Sequence[str]) -> str:

@@ -66,7 +66,7 @@ def run_study(
                 session.progress.say(f"report: {report()}")
 
     try:
-        _train(session, stages, force=force, lr_find_budget=lr_find_budget)
+        _train(session, stages, options.command, force=force, lr_find_budget=lr_find_budget)
     except InputError:
         raise
     except AblateError:
@@ -80,7 +80,9 @@ def run_study(
     return report() if "report" in stages else None
 
 
-def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budget: str) -> None:
+def _train(
+    session: Session, stages: Sequence[str], command: str, *, force: bool, lr_find_budget: str
+) -> None:
     """All stages but the report."""
     scopes_by_trick = scopes(session.context)
     possible = {name: scope.why_not for name, scope in scopes_by_trick.items()}
@@ -104,6 +106,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
         grow_search(session, space)
         timed(session, "search", lambda: search(session, space))
     if "rank" in stages:
+        session.ledger.put("study", {**session.ledger.fact("study", {}), "ranked_by": command})
         from ablate.study.ranking.affordable import affordable
         from ablate.study.ranking.stage import rank
 

@@ -195,6 +195,7 @@ def note_facts(
 ) -> None:
     """Record what is studied. Raises InputError for a ledger of another study; remarks if the task's file changed."""
     essential = essentials(opened.study)
+    before, recorded, about = ledger.fact("study"), ledger.fact("task"), describe(task)
     fact: dict[str, Any] = {
         "name": opened.name,
         "given": opened.given,
@@ -208,9 +209,9 @@ def note_facts(
         "sha256": hashlib.sha256(opened.text.encode()).hexdigest(),
         "essential": essential,
         "command": options.command,
+        **({"ranked_by": before["ranked_by"]} if before and "ranked_by" in before else {}),
         "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
-    before, recorded, about = ledger.fact("study"), ledger.fact("task"), describe(task)
     missing = [key for key in ("epochs", "essential", "created") if before and before.get(key) is None]
     if missing:
         raise InputError(

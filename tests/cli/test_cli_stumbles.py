@@ -7,6 +7,7 @@ import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.api.progress import ProgressDisplay
+from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
 from ablate.study import driver, resume
 
@@ -144,3 +145,26 @@ def test_what_became_of_a_tables_columns_is_told_before_training(capsys, here):
     assert more[0].endswith("more notes on the table: ablate tasks wide.csv:y")
     notes = ablate(capsys, "tasks", "wide.csv:y").out
     assert "c19: gaps" in notes
+
+
+RANK = ("rank", "tiny.py:task", "--around", "baseline", "--include", "dropout", "--budget", "60runs", *INLINE)
+
+
+def test_a_ranking_finds_its_rate_first_and_once(capsys, here):
+    first = ablate(capsys, *RANK)
+    assert first.code == 0, first.err
+    assert "lr-find 4/6" in first.err
+    again = ablate(capsys, *RANK)
+    assert again.code == 0
+    assert "lr-find" not in again.err
+
+
+def test_a_later_command_leaves_the_one_that_ranked_in_the_report(capsys, here):
+    assert ablate(capsys, *RANK).code == 0
+    assert ablate(capsys, "confirm", "tiny.py:task", "--seeds", "2", *INLINE).code == 0
+    page = (here / "reports" / "tiny" / "index.html").read_text()
+    assert "ablate rank tiny.py:task --around baseline --include dropout" in page
+    with Ledger.open(here / "studies" / "tiny.db", write=False) as ledger:
+        study = ledger.fact("study")
+    assert study["command"].startswith("ablate confirm") or "confirm" in study["command"]
+    assert study["ranked_by"] != study["command"]

@@ -433,6 +433,34 @@ def test_a_baseline_that_was_ranked_without_a_search_is_ranked_again_alone():
     assert again(data, budget="9m") == "ablate study digits --budget 9m"
 
 
+def test_the_command_that_ranked_goes_on_whatever_ran_after_it():
+    data = tuned_data()
+    data.study.update({"command": "ablate confirm my.py --seeds 40", "ranked_by": "ablate rank my.py --target y --budget 5m"})  # fmt: skip
+    assert again(data, budget="9m") == "ablate rank my.py --target y --budget 9m"
+    assert again(data, budget="9m", name="x") == "ablate study digits --budget 9m --name x"  # finds a recipe
+    data.study["ranked_by"] = "ablate study my.py --target y"
+    assert again(data, budget="9m", name="x") == "ablate study my.py --target y --budget 9m --name x"
+
+
+def test_what_is_left_open_again_keeps_the_name():
+    data = fitted(command="ablate study my.py --budget 4m --name digits-undecided", name="digits-undecided")
+    assert "--name digits-undecided --budget" in command_for_tricks(data, ["mixup"], [9])
+
+
+def test_arms_that_were_not_tuned_get_a_budget_that_tunes_them():
+    data = fitted(command="ablate study my.py --budget 4m")
+    data.design["effects"] += [row(name, "add-one", 0.0, "helps") for name in ("ema", "dropout", "swa")]
+    data.design["tuned_from"] = {"runs": 900, "seconds": 600.0, "others": 61.0, "had": 100.0}
+    assert command_for_tricks(data, ["mixup"], [9]).endswith("--budget 4m")  # a quarter: 61 + 150 seconds
+    data.design["tuned_from"]["seconds"] = 1200.0
+    assert command_for_tricks(data, ["mixup"], [9]).endswith("--budget 7m")
+    data.design["budget"]["tuning"] = {"first": 1, "finalists": 1, "repeats": 0, "rounds": 0}
+    doubts = "\n".join(verdict(data).doubts)
+    assert "a budget of 22m tunes each (ablate study my.py --budget 22m)" in doubts
+    data.design.update(fit=None, tuned_from={"runs": 900, "seconds": None})
+    assert command_for_tricks(data, ["mixup"], [9]) == "ablate study my.py --budget 900runs"
+
+
 def test_one_reference_has_a_narrow_table_too():
     data = tuned_data()
     data.design["effects"] = [row for row in data.design["effects"] if row["estimand"] == "add-one"]

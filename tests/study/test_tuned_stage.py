@@ -21,8 +21,8 @@ from ablate.records.trick import PLACEBO
 from ablate.study.ranking import tuning
 from ablate.study.ranking.arms import Arm, arms_of, estimands_of, rate_of, with_rate
 from ablate.study.ranking.budget import check_budget, runs_of
-from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
-from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs
+from ablate.study.ranking.divide import FIRST_LOOK, after_first_tuning, after_tuning, divide
+from ablate.study.ranking.estimates import FLOOR, LEVELS, TUNED_LEVEL, expected, first_look_runs
 from ablate.study.ranking.helped_baseline import with_helps
 from ablate.study.ranking.ladder import rungs_of
 from ablate.study.ranking.races import Races
@@ -374,7 +374,9 @@ def test_a_budget_is_kept_and_more_of_it_buys_more() -> None:
     plans = [divide(f"{runs}runs", 40, 0.1, 2) for runs in (500, 800, 2000, 6000)]
     assert [plan.tuning.runs for plan in plans] == sorted(plan.tuning.runs for plan in plans)
     for plan in plans[1:]:
-        begun = plan.tuning == LEVELS[TUNED][0] and first_look_runs(plan, 40, 2) <= FIRST_LOOK * plan.runs
+        begun = (
+            plan.tuning == LEVELS[TUNED_LEVEL][0] and first_look_runs(plan, 40, 2) <= FIRST_LOOK * plan.runs
+        )
         assert begun or expected(plan, 40, 2) <= plan.runs
     assert plans[-1].tuning == LEVELS[0][0]
     assert plans[-1].racing == Racing.up_to(LEVELS[0][1])

@@ -13,10 +13,17 @@ from dataclasses import replace
 from ablate.ranking.designs.racing import PAIRS, Racing
 from ablate.records.errors import InputError
 from ablate.study.ranking.budget import OVER, RankBudget, runs_of, seconds_in
-from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs, runs_for_trials
+from ablate.study.ranking.estimates import (
+    FLOOR,
+    LEVELS,
+    TUNED_LEVEL,
+    expected,
+    first_look_runs,
+    runs_for_trials,
+)
 
-TUNED, FIRST_LOOK = 9, 0.6
-"""Index of the smallest of LEVELS that tunes. It is chosen where tuning and first look take no more than this share of a budget, even if the race will end before all
+FIRST_LOOK = 0.6
+"""The smallest of LEVELS that tunes is chosen where tuning and first look take no more than this share of a budget, even if the race will end before all
 arms are decided: without tuning hardly any is."""
 SECONDS = 165.0
 """Seconds of lr-find, search and rank together where no budget is given and the whole design would take longer."""
@@ -74,10 +81,10 @@ def divide(
     level = next((i for i, cost in enumerate(costs[:smallest]) if cost <= runs), smallest)
     if (
         wall is not None
-        and level > TUNED
-        and first_look_runs(levels[TUNED], arms, references) <= FIRST_LOOK * runs
+        and level > TUNED_LEVEL
+        and first_look_runs(levels[TUNED_LEVEL], arms, references) <= FIRST_LOOK * runs
     ):
-        level = TUNED
+        level = TUNED_LEVEL
     if asked and level == 0:
         longer = (replace(levels[0], racing=Racing.up_to(pairs)) for pairs in LONGER)
         levels[0] = next(

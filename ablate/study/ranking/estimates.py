@@ -45,6 +45,8 @@ LEVELS = (
     (TuningBudget(1, 1, 0, 0), 5),
 )
 """Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
+TUNED_LEVEL = 9
+"""Index of the smallest of LEVELS that tunes."""
 FEW_RUNGS = 2
 """Rungs of a ladder from the baseline to itself with the tricks that help it, before they are known."""
 FLOOR = 2
@@ -107,6 +109,12 @@ def likely_parts(
         "race": round(race_runs(budget, arms, references, LIKELY_DECIDED)),
         "ladder": round(ladder),
     }
+
+
+def runs_that_tune(arms: int, references: int) -> float:
+    """Runs that the smallest design that tunes its arms will probably take."""
+    tuning, pairs = LEVELS[TUNED_LEVEL]
+    return expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, references)
 
 
 def runs_for_trials(trials: int, arms: int, references: int) -> int | None:

@@ -8,10 +8,10 @@ is resumed by running it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
-from math import isclose, isfinite, isnan
+from math import ceil, isclose, isfinite, isnan
 from typing import Any
 
 from ablate.ledger.entry import Entry
@@ -32,6 +32,7 @@ from ablate.study.ranking.estimates import (
     expected,
     likely_parts,
     runs_for_trials,
+    runs_that_tune,
 )
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import is_scored_apart, score_of
@@ -250,8 +251,26 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         },
         "complete": False,
     }
+    if not budget.tuning.rounds:
+        fact["tuned_from"] = _tuned_from(stage, budget, division)
     session.ledger.put("rank", fact)
     return fact
+
+
+def _tuned_from(stage: TunedStage, budget: RankBudget, division: Mapping[str, Any]) -> dict[str, Any]:
+    """What the smallest ranking that tunes its arms would take: `runs`; `seconds`, None where the budget is no time; `others`: seconds of the study's other
+    stages; `had`: seconds that the ranking has."""
+    runs = ceil(runs_that_tune(len(stage.every), len(stage.estimands)))
+    if budget.seconds is None or budget.seconds_per_run is None:
+        return {"runs": runs, "seconds": None}
+    asked = stage.session.study.rank.budget
+    whole = seconds_in(division.get("asked", "")) if division.get("rank") == asked else None
+    return {
+        "runs": runs,
+        "seconds": runs * budget.seconds_per_run / stage.session.workers,
+        "others": max((whole or budget.seconds) - budget.seconds, 0.0),
+        "had": budget.seconds,
+    }
 
 
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:
