@@ -158,6 +158,10 @@ class Ledger:
 
         return self._read(query)
 
+    def count(self, *stages: str) -> int:
+        """How many runs there are, of all stages or of these."""
+        return self._read(lambda index: sum(not stages or row.stage in stages for row in index.runs.values()))
+
     def get(self, identity: str) -> Entry | None:
         """The entry of a run, or None."""
 

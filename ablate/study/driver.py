@@ -52,12 +52,12 @@ def run_study(
     """Run `stages`; the path of the report, if it is one of them. `lr_find_budget` ("10m", "8runs") bounds the stage lr-find."""
     stages = check_stages(stages)
     folder = options.reports / session.name
-    if "report" in stages:
-        make_folder(folder)
+    trained = session.ledger.count()
 
     def report() -> Path:
         from ablate.report.build import build
 
+        make_folder(folder)
         return timed(session, "report", lambda: build(session.ledger.path, folder))
 
     def report_so_far() -> None:
@@ -67,10 +67,9 @@ def run_study(
 
     try:
         _train(session, stages, options.command, force=force, lr_find_budget=lr_find_budget)
-    except InputError:
-        raise
-    except AblateError:
-        report_so_far()  # a gate failed, or nothing trained
+    except AblateError as error:
+        if not isinstance(error, InputError) or session.ledger.count() > trained:
+            report_so_far()  # a gate failed, nothing trained, or the user's code failed in the middle of a training
         raise
     except BaseException as error:
         if not isinstance(error, Exception):  # a signal

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ablate.records.errors import InputError
 from ablate.tasks.packing import leaves_of
-from ablate.tasks.user_code import SeparateDraws, seed_generators
+from ablate.tasks.user_code import SeparateDraws, UserCode, seed_generators
 
 Path = tuple[str | int, ...]
 Values = dict[Path, Tensor | np.ndarray]
@@ -84,12 +84,12 @@ class Reader:
                 hint="give it a __len__, or make it an IterableDataset",
             )
         order = range(count) if rows is None else rows
-        drawn = _Drawn(self.dataset, epoch)
         if self.workers == 0:
+            drawn = _Drawn(self.dataset, epoch)
             for row in order:
                 yield row, tensors(drawn[row], self.where, row)
             return
-        loader = _loader(drawn, self.workers, sampler=order)
+        loader = _loader(_Sent(self.dataset, epoch), self.workers, sampler=order)
         for row, item in zip(order, (item for block in loader for item in block), strict=True):
             yield row, tensors(item, self.where, row)
 
@@ -98,9 +98,9 @@ class Reader:
         last, wanted = (None, None) if rows is None else (max(rows), set(rows))
         count = self.count()
         most = last + 1 if last is not None else count
-        source: Any = self.dataset
+        source: Any = _Stream(self.dataset)
         if self.workers:
-            loader = _loader(self.dataset, 1, worker_init_fn=partial(_begin_worker, epoch))
+            loader = _loader(_SentStream(self.dataset), 1, worker_init_fn=partial(_begin_worker, epoch))
             source = (item for block in loader for item in block)
         row = -1
         for row, item in enumerate(islice(source, most)):
@@ -126,7 +126,60 @@ class _Drawn(Dataset[Any]):
             _set_epoch(self.dataset, self.epoch)
             self.epoch_set = True
         seed_generators(item_seed(self.epoch, int(row)))
-        return self.dataset[row]
+        return item_of(self.dataset, row)
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """What a worker sends in place of an item whose reading failed: its exception cannot always be sent, and torch's copy has the traceback as its text."""
+
+    message: str
+    hint: str
+
+
+class _Sent(_Drawn):
+    """Items that a worker reads and sends."""
+
+    def __getitem__(self, row: int) -> Any:
+        try:
+            return super().__getitem__(row)
+        except InputError as error:
+            return _Unreadable(error.message, error.hint)
+
+
+class _Stream(IterableDataset[Any]):
+    """The items of a stream. Raises InputError with the item's number and the user's line where the stream raises an exception."""
+
+    def __init__(self, dataset: Source) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[Any]:
+        items, row = None, 0
+        while True:
+            with UserCode(f"reading item {row} of the stream"):
+                items = iter(self.dataset) if items is None else items
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+            row += 1
+
+
+class _SentStream(_Stream):
+    """Items of a stream that a worker reads and sends."""
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            yield _Unreadable(error.message, error.hint)
+
+
+def item_of(dataset: Source, row: int) -> Any:
+    """`dataset[row]`. Raises InputError with the row and the user's line where the Dataset raises an exception."""
+    with UserCode(f"reading item {row} of the Dataset"):
+        return dataset[row]
 
 
 def item_seed(epoch: int, row: int) -> int:
@@ -180,6 +233,8 @@ def _arrays(value: Any) -> Any:
 
 def tensors(item: Any, where: str, row: int) -> Values:
     """The tensors of an item (x, y), by their paths."""
+    if isinstance(item, _Unreadable):
+        raise InputError(f"{where}: {item.message}", hint=item.hint)
     x, y = _parted(item, where, row)
     inputs: Values = {("x", *path): as_value(value) for path, value in leaves_of(x)}
     return inputs | {("y", *path): as_value(value) for path, value in leaves_of(y)}

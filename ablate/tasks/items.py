@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks import memory_limit
-from ablate.tasks.item_reader import Path, Reader, Values, epoch_aware
+from ablate.tasks.item_reader import Path, Reader, Values, epoch_aware, item_of
 from ablate.tasks.packing import leaves_of, nested
 from ablate.tasks.user_code import draws
 
@@ -285,7 +285,7 @@ def _draws(reader: Reader, rows: Sequence[int]) -> bool:
                 pass
         else:
             for row in rows:
-                reader.dataset[row]
+                item_of(reader.dataset, row)
 
     return draws(read)
 

@@ -49,8 +49,9 @@ class UserCode:
             return
         location = _place(error, trace, self.file)
         if isinstance(error, InputError):
+            told = not location or location in error.message
             raise InputError(
-                f"{location}: {error.message}" if location else error.message, hint=error.hint
+                error.message if told else f"{location}: {error.message}", hint=error.hint
             ) from error
         text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__

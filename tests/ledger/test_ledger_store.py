@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def test_curves_that_nobody_reads_are_not_decoded(tmp_path: Path, monkeypatch: p
         None,
         6,
     )
+
+
+def test_runs_are_counted_by_stage(tmp_path: Path):
+    with Ledger.open(tmp_path / "a.db", write=True) as ledger:
+        assert ledger.count() == 0
+        ledger.record([sample(number) for number in range(3)])
+        stages = Counter(entry.stage for entry in ledger.entries())
+        assert ledger.count() == 3
+        assert {stage: ledger.count(stage) for stage in stages} == stages
+        assert ledger.count(*stages, "no such stage") == 3
+        assert ledger.count("no such stage") == 0
 
 
 @given(documents)

@@ -54,7 +54,7 @@ class Simulation:
         self.catalogue, self.baseline, self.found, self.made = CATALOGUE, baseline, found, score
         self.estimands = ("add-one", "toggle")
         self.runs: set[tuple[str, Recipe, int]] = set()
-        ledger = SimpleNamespace(put=lambda name, fact: None, entries=self.entries)
+        ledger = SimpleNamespace(put=lambda name, fact: None, count=self.count)
         self.session: Any = SimpleNamespace(ledger=ledger, higher=True)
         self.tuned = {
             "add-one: baseline": Tuned(Arm("add-one", "", (baseline,)), baseline, ()),
@@ -104,8 +104,8 @@ class Simulation:
             self.tuned[f"add-one: {name}"] = Tuned(Arm("add-one", name, (recipe,)), recipe, ())
         return self
 
-    def entries(self, stage: str, *, scores: bool) -> list[Any]:
-        return [run for run in self.runs if run[0] == stage]
+    def count(self, *stages: str) -> int:
+        return sum(run[0] in stages for run in self.runs)
 
     def first_seeds(self, number: int, *key: int) -> list[int]:
         return [1000 * sum(key) + place for place in range(number)]

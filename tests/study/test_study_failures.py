@@ -7,7 +7,7 @@ from study_samples import TABULAR, Heard, duplicates, place, without_durations
 
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job
-from ablate.records.errors import AblateError
+from ablate.records.errors import AblateError, InputError
 from ablate.records.run import Outcome
 from ablate.study import resume
 
@@ -61,6 +61,34 @@ def test_three_runs_that_fail_alike_in_the_users_code_end_the_study(tmp_path, ex
     assert 'return {}["absent"]' in trace.read_text()
     assert 'return {}["absent"]' in caught.value.__notes__[0], "shown by --debug"
     assert len(here.entries()) == 2
+
+
+BROKEN_METRIC = TABULAR.replace(
+    "task = Task(",
+    FLAG
+    + """
+def hits(outputs, targets):
+    if FLAG.exists():
+        return {}["absent"]
+    return (outputs.argmax(1) == targets).float().mean()
+
+task = Task(metrics={"hits": (hits, "higher")}, metric="hits", """,
+)
+
+
+@pytest.mark.parametrize(("fails_in", "trained"), [("search", 0), ("rank", 6)])
+def test_a_metric_that_fails_is_bad_input_and_what_was_trained_is_reported(tmp_path, fails_in, trained):
+    class Late(Raising):
+        def stage(self, name, lane_epochs):
+            if name.startswith(fails_in):
+                super().stage(name, lane_epochs)
+
+    here = place(tmp_path, BROKEN_METRIC)
+    with pytest.raises(InputError, match=r"the metric 'hits' failed at .*tiny_task\.py"):
+        here.run(("search", "rank", "report"), "inline", Late(tmp_path))
+    assert len(here.entries()) >= trained
+    assert bool(here.entries()) == (trained > 0)
+    assert (tmp_path / "reports" / "tiny").exists() == (trained > 0)
 
 
 ONE_FAILS = TABULAR.replace(MODEL, "model=made").replace(

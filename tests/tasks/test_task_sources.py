@@ -118,6 +118,35 @@ def test_a_stream_that_ends_early_is_told():
         made.train.in_epoch(2)
 
 
+class Broken(Dataset):
+    """A file of which cannot be read."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, row):
+        if row == 43:
+            raise OSError("no such file: 43.png")
+        return torch.zeros(4), row % 2
+
+
+class BrokenStream(IterableDataset):
+    def __iter__(self):
+        return (Broken()[row] for row in range(60))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("source", "what"), [(Broken, "item 43 of the Dataset"), (BrokenStream, "item 43 of the stream")]
+)
+def test_an_item_that_cannot_be_read_is_told_with_its_number_and_line(source, what, workers):
+    with pytest.raises(InputError) as caught:
+        Task(model, train=source(), workers=workers, criterion="classification")
+    assert f"reading {what} failed at {__file__}:" in caught.value.message
+    assert caught.value.message.endswith("OSError: no such file: 43.png")
+    assert "Traceback" not in caught.value.message
+
+
 def test_an_endless_stream_does_not_fill_the_memory(little_memory):
     with pytest.raises(
         InputError, match=r"train takes more than 0.00195 GiB of memory and has no length; give .* __len__"

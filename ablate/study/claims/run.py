@@ -83,7 +83,7 @@ def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool 
         rate_of(with_trick, catalogue),
         (sum(map(failed, entries[0])), sum(map(failed, entries[1]))),
         edge,
-        len(session.ledger.entries(scores=False)),
+        session.ledger.count(),
     )
 
 

@@ -98,9 +98,8 @@ def _fits(
     stage: TunedStage, budget: RankBudget, rungs: Sequence[Arm], pairs: int, fact: Mapping[str, Any]
 ) -> bool:
     """Whether the budget, with a tenth over, leaves the runs of a ladder with these rungs; a single one is tuned already, and the baseline trained."""
-    number, entries = len(rungs), stage.session.ledger.entries
-    spent = sum(len(entries(name, scores=False)) for name in (TUNE, "lean", "ladder"))
-    spent += int(fact["spent"]["race"])
+    number = len(rungs)
+    spent = stage.session.ledger.count(TUNE, "lean", "ladder") + int(fact["spent"]["race"])
     tuning = (number - 1) * budget.tuning.runs + reference_tuning(budget.tuning).runs if number > 1 else 0
     return spent + tuning + number * pairs <= OVER * budget.runs
 

@@ -69,9 +69,7 @@ def lean_and_ladder(
 
 def _spent_since_the_race(stage: TunedStage, fact: Mapping[str, Any]) -> int:
     """Runs of the lean stage and of the ladder, those that tuned its rungs included."""
-    entries = stage.session.ledger.entries
-    trained = sum(len(entries(name, scores=False)) for name in (TUNE, "lean", "ladder"))
-    return trained - int(fact["spent"]["tuning"])
+    return stage.session.ledger.count(TUNE, "lean", "ladder") - int(fact["spent"]["tuning"])
 
 
 @dataclass(frozen=True)
