@@ -21,6 +21,8 @@ from ablate.records.study import StudyFile
 from ablate.records.study_space import check_pattern
 from ablate.study.request import Options
 
+TWICE = (("include", "space", "include"), ("optimizer", "baseline", "optimizer"))
+"""Arguments that say the same as a key of a section: (argument, section, key)."""
 SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
 
 
@@ -120,6 +122,9 @@ def sections_change(
     checked like a file.
     """
     given = {name: settings[name] for name in SECTIONS if name in settings}
+    for name, section, key in TWICE:
+        if name in settings and key in (given.get(section) or {}):
+            raise InputError(f'{name}= and {section}={{"{key}": …}} are given', hint="give one of them")
     text = _as_file(given)
     edits = Overrides(
         trials,

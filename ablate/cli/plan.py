@@ -119,7 +119,8 @@ def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
     total = minutes(sum(document["estimate_seconds"].values()))
     least, most = map(minutes, document["estimate_range_seconds"])
     between = f" ({least} to {most}, by how many runs the verdicts take)" if least != most else ""
-    return [*lines, f"in all about {total}{between}; {LIMITS}"]
+    limits = "" if document["rank"].get("budget") else f"; {LIMITS}"
+    return [*lines, f"in all about {total}{between}{limits}"]
 
 
 def _stage_lines(document: dict[str, Any]) -> list[str]:

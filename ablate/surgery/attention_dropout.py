@@ -138,6 +138,13 @@ def counted(module: nn.Module, but: Collection[str] = ()) -> None:
             count_draws(layer, layer.dropout, f"model/{path}")
 
 
+def attention_dropouts(module: nn.Module) -> list[nn.MultiheadAttention]:
+    """torch's attention layers in `module` that drop attention weights."""
+    return [
+        layer for layer in module.modules() if isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0
+    ]
+
+
 def count_draws(layer: nn.MultiheadAttention, p: float, stream: str) -> None:
     """Make `layer` a `CountedAttention`, in place."""
     vars(layer).pop("dropout", None)

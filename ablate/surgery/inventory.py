@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import nn
 
+from ablate.surgery.attention_dropout import attention_dropouts
 from ablate.surgery.functional_activations import hidden_functions
 from ablate.surgery.layer_types import slot_of
 from ablate.surgery.observe import Observed
 from ablate.surgery.weight_norms import weight_norms
 
 SLOTS = ("norm", "dropout", "activation")
+ATTENTION = "attention dropout"
+"""What the dropout of attention weights is called, which is no layer of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Inventory:
 def inventory(module: nn.Module, observed: Observed) -> Inventory:
     """The inventory of a module before any surgery. `observed`: of one forward pass."""
     layers = Counter((slot_of(info.kind), info.kind.__name__) for info in observed.layer_infos)
+    if attention := len(attention_dropouts(module)):
+        layers["dropout", ATTENTION] = attention
     functions = hidden_functions(module, observed, observed.heads)
     called = Counter({("activation", what): number for what, number in functions.items()})
     return Inventory(

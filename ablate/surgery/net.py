@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.adversarial_pair import pair_of
-from ablate.surgery.attention_dropout import counted
+from ablate.surgery.attention_dropout import attention_dropouts, counted
 from ablate.surgery.functional_activations import replace_calls
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CHANNEL_DROPOUTS, EXACT, NORMS
 from ablate.surgery.layers import ChannelDropout, DropBranch, Dropout, Site
@@ -179,8 +179,7 @@ class Net:
 
     def attention_dropouts(self) -> list[nn.MultiheadAttention]:
         """torch's attention layers that drop attention weights; their p is a plain attribute."""
-        every = self.module.modules()
-        return [layer for layer in every if isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0]
+        return attention_dropouts(self.module)
 
     def gate_residuals(self, trick: str, *, on: bool) -> None:
         """Put gates on all residual additions of the model, open where `on`. Counts them, and those out of reach."""

@@ -162,6 +162,10 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
             if not x.is_floating_point()
             else ""
         )
+    if x.is_floating_point() and (
+        wide := [name for name, weight in model.named_parameters() if weight.dtype == torch.float64]
+    ):
+        hint += f"; ablate trains in float32 and gives inputs as float32, but the weight '{wide[0]}' is float64: make the model by model=lambda: MyNet().float()"
     if task.kind == "image" and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
         hint += "; images are [N, C, H, W]: x.permute(0, 3, 1, 2)"
     with (

@@ -106,7 +106,11 @@ def test_what_was_found_and_touched_is_one_line():
     ("name", "other", "held"),
     [
         ("cnn", "group_norm", "3 BatchNorm2d, 1 Dropout, 2 ReLU, 1 residual addition"),
-        ("transformer", "rms_norm", "2 LayerNorm, 3 Dropout, 1 GELU, 2 residual additions"),
+        (
+            "transformer",
+            "rms_norm",
+            "2 LayerNorm, 3 Dropout, 1 attention dropout, 1 GELU, 2 residual additions",
+        ),
     ],
 )
 def test_a_study_says_whether_each_part_earns_its_place(tmp_path, monkeypatch, name, other, held):

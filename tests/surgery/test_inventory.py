@@ -169,7 +169,7 @@ def held(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Inventory:
     [
         (ResNet, IMAGES, "6 BatchNorm2d, 1 Dropout, 3 ReLU, 2 residual additions"),
         (PreNorm, TOKENS, "2 LayerNorm, 1 GELU, 2 residual additions"),
-        (Encoder, TOKENS, "4 LayerNorm, 6 Dropout, 2 ReLU, 4 residual additions"),
+        (Encoder, TOKENS, "4 LayerNorm, 6 Dropout, 2 attention dropout, 2 ReLU, 4 residual additions"),
         (Functional, ROWS, "no norm, dropout, activation or residual addition; out of reach: 1 HandNorm, 1 F.dropout in Functional, 1 F.relu in Functional"),
         (Shared, ROWS, "1 GELU, 2 residual additions"),
         (Branches, ROWS, "no norm, dropout, activation or residual addition"),
