@@ -159,6 +159,8 @@ def exchanged_classes(seen: Snapshot) -> list[Finding]:
     exchanged = counts[rows, columns].sum() / len(truth)
     if not exchanged >= ALIKE * accuracy(seen.train, seen.y) >= ALIKE * LEARNED:
         return []
+    if not _beats_a_guess(exchanged, seen.truth):
+        return []  # a model that has learned nothing is right as often by chance
     pairs = ", ".join(f"{a} is {b}" for a, b in moved[:4])
     return [
         Finding(
@@ -181,8 +183,7 @@ def noisy_labels(seen: Snapshot, reference: float | None = None) -> list[Finding
         )
         return [Finding("labels-noisy", "warn", message, "training labels", advice)]
     wrong_when_sure, wrong = sure_errors(seen.validation, seen.truth)
-    most = float(seen.truth.bincount().max()) / len(seen.truth)
-    learned = 1 - wrong > most + ERRORS * np.sqrt(_variance(most, len(seen.truth)))
+    most, learned = _most_frequent(seen.truth), _beats_a_guess(1 - wrong, seen.truth)
     memorised = train - validation > MEMORISED
     seen_wrong = ConfidentErrors(wrong_when_sure, wrong, 1 - most, len(seen.truth)).labels_wrong
     if memorised or not learned or not seen_wrong:
@@ -194,6 +195,17 @@ def noisy_labels(seen: Snapshot, reference: float | None = None) -> list[Finding
         f"{wrong_when_sure:.0%} differ from it, of all {wrong:.0%}"
     )
     return [Finding("labels-noisy", "warn", message, "labels", advice)]
+
+
+def _most_frequent(truth: Tensor) -> float:
+    """Share of the most frequent class: the accuracy of a guess."""
+    return float(truth.bincount().max()) / len(truth)
+
+
+def _beats_a_guess(accuracy: float, truth: Tensor) -> bool:
+    """Whether an accuracy is above that of a guess by `ERRORS` standard errors."""
+    most = _most_frequent(truth)
+    return bool(accuracy > most + ERRORS * np.sqrt(_variance(most, len(truth))))
 
 
 def sure_errors(outputs: Tensor, y: Tensor) -> tuple[float, float]:

@@ -221,6 +221,18 @@ def logits_of(y: torch.Tensor) -> torch.Tensor:
     return 6.0 * F.one_hot(y, 10) + torch.randn(len(y), 10, generator=draw)
 
 
+def test_classes_of_a_model_that_learned_nothing_are_not_exchanged():
+    """Of 80 validation labels 34 are right, and 46 after the exchange: a guess is right as often."""
+    y, guess = torch.arange(320) % 2, torch.arange(320) % 2
+    guess[::3] = 1 - guess[::3]
+    truth, predicted = torch.arange(80) % 2, torch.arange(80) % 2
+    predicted[:46] = 1 - truth[:46]
+    train, validation = (F.one_hot(one, 2).float() for one in (guess, predicted))
+    assert exchanged_classes(Snapshot(train, y, validation, truth, train)) == []
+    many = Snapshot(train, y, validation.repeat(20, 1), truth.repeat(20), train)
+    assert codes(exchanged_classes(many)) == ["labels-permuted"]
+
+
 def test_exchanged_classes_and_noise_are_seen_in_outputs():
     def seen(y, validation_y):
         return Snapshot(logits_of(Y[:300]), y, logits_of(Y[300:]), validation_y, logits_of(Y[:300]))
