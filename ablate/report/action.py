@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,13 @@ def left_baseline(design: Document) -> bool:
 def helped_baseline(design: Document) -> str:
     """`the baseline with mixup and without dropout`: what `helped` has; "" where nothing was compared but the recipe found."""
     helped = design.get("helped")
-    if not helped:
-        return ""
-    added = [name for name in helped["changes"] if name in helped["recipe"]]
-    taken_out = [name for name in helped["changes"] if name not in helped["recipe"]]
+    return _baseline_with(helped["changes"], helped["recipe"]) if helped else ""
+
+
+def _baseline_with(changed: Sequence[str], recipe: Document) -> str:
+    """`the baseline with mixup and without dropout`, of the tricks that were changed and the recipe after it."""
+    added = [name for name in changed if name in recipe]
+    taken_out = [name for name in changed if name not in recipe]
     changes = [*([f"with {joined(added)}"] if added else []), *([f"without {joined(taken_out)}"] if taken_out else [])]  # fmt: skip
     return f"the baseline {joined(changes)}"
 
@@ -204,10 +208,17 @@ def _nor_is(data: ReportData) -> str:
 
 def _candidate(design: Document) -> str:
     """What was compared with the baseline, by name."""
-    if is_helped_baseline(design):
-        name = helped_baseline(design)
+    lean, ladder = design.get("lean") or {}, design.get("ladder")
+    alone = not any(row["estimand"] == TOGGLE for row in design["effects"])
+    name = (
+        helped_baseline(design)
+        if is_helped_baseline(design)
+        else _baseline_with([step["trick"] for step in ladder["steps"]], lean.get("recipe") or {})
+        if alone and ladder
+        else ""
+    )
+    if name:
         return name[0].upper() + name[1:]
-    lean = design.get("lean") or {}
     places = lean.get("replaced") or {}
     removed = [name for name in lean.get("removed") or () if name not in places]
     added = [name for name in lean.get("added") or () if name not in places.values()]

@@ -277,6 +277,15 @@ def test_a_baseline_that_is_no_better_with_what_helps_it_is_told() -> None:
     assert "Nor is the baseline with mixup, though each change helps by itself: +0.20" in detail
 
 
+def test_after_a_ranking_on_the_baseline_alone_no_recipe_found_is_told_of():
+    document = fact(row("mixup", "add-one", 0.03, "helps"), better=False)
+    document["ladder"]["steps"] = [{**document["ladder"]["steps"][0], "trick": "mixup", "change": "added"}]
+    document["lean"]["recipe"] = {**BASELINE, "mixup": {}}
+    detail = action(tuned_data(document)).detail
+    assert detail.startswith("The baseline with mixup is not shown to be better: ")
+    assert "recipe found" not in detail
+
+
 def test_an_unfinished_ranking_names_its_command():
     advice = action(tuned_data(fact(recommended=None, ladder=None, lean=None, complete=False)))
     assert advice.command == "ablate rank digits"

@@ -95,6 +95,9 @@ class Simulation:
                     "in_recipe": inside,
                     "verdict": verdict,
                     "effect": effect,
+                    "se": 0.005,
+                    "tuning_se": 0.0,
+                    "pairs": 8,
                 }
             )
             others = [other for other in self.baseline if conflict(CATALOGUE[name], CATALOGUE[other])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +17,8 @@ from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
 
 LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
+SHOWN = 1.96 + 1.28
+"""Standard errors of an effect that a two-sided test at 5 % finds with power 0.9."""
 RUNGS = 5
 """Rungs of a ladder, and tricks of the recipe found that may be dispensable, where the recipe is not known yet."""
 SEARCHED = 0.3
@@ -82,6 +84,15 @@ class RankBudget:
         """Runs that the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable, will probably take."""
         last = reference_tuning(self.tuning).likely
         return round((rungs - 1) * self.tuning.likely + last + (2 * rungs + 2) * (pairs or self.lean_pairs))
+
+
+def pairs_that_show(effect: float, se: float, tuning_se: float, pairs: int) -> int:
+    """Seeds at which a ladder shows an effect as large as one of a race with power 0.9, within LEAN_PAIRS. `se`: its standard error after so many `pairs`,
+    `tuning_se` the part that pairs do not reduce."""
+    if effect == 0:
+        return LEAN_PAIRS[1]
+    wanted = pairs * SHOWN**2 * max(se**2 - tuning_se**2, 0.0) / effect**2
+    return int(min(max(ceil(wanted), LEAN_PAIRS[0]), LEAN_PAIRS[1]))
 
 
 @dataclass(frozen=True, slots=True)

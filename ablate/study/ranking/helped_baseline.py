@@ -17,7 +17,7 @@ from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
 from ablate.study.ranking.ballast import hurting
-from ablate.study.ranking.budget import LEAN_PAIRS, OVER, RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, OVER, RankBudget, pairs_that_show
 from ablate.study.ranking.ladder import rungs_of, train_ladder, tuned_rungs
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import reference_tuning
@@ -69,12 +69,13 @@ def instead(
     """The ladder to the baseline with what helps it, if its recommended rung is better than the baseline, else the one `before`.
 
     The fact's `helped` has what was tried, and the `found` gain of the recipe that was not better; None where nothing helps the baseline, or what
-    does was compared with it already. Where the budget leaves no runs to tune several tricks together, only the largest effect is tried, on the fewest
-    seeds if need be.
+    does was compared with it already. Where the budget leaves no runs to tune several tricks together, only the largest effect is tried, on as many
+    seeds as it needs.
     """
     baseline = tuned[reference_of(ADD_ONE)].recipe
     bad = hurting(fact)
     rows = [row for row in fact["rows"] if row["estimand"] == ADD_ONE and row["trick"] not in bad]
+    pairs = max(pairs, pairs_for(baseline, rows))
     for most in (len(rows), 1):
         recipe = with_helps(stage, baseline, tuned, rows, most)
         if recipe in before.recipes:
@@ -84,7 +85,7 @@ def instead(
         if not _fits(stage, budget, rungs, pairs, fact):
             if last is None:
                 continue
-            pairs = LEAN_PAIRS[0]
+            pairs = min(pairs, pairs_for(baseline, rows))
         climbed = climb(stage, budget, baseline, rungs, last, pairs, fact)
         fact["helped"] = {
             "recipe": climbed.top.to_dict(), "changes": [arm.trick for arm in rungs], "gain": climbed.gain, "found": before.gain,
@@ -104,6 +105,23 @@ def _fits(
     return spent + tuning + number * pairs <= OVER * budget.runs
 
 
+def _helping(baseline: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of tricks that help the baseline, and of those in it that hurt; the largest effect first."""
+    wanted = [
+        row
+        for row in rows
+        if row["trick"] != PLACEBO
+        and row["verdict"].startswith("hurts" if row["trick"] in baseline else "helps")
+    ]
+    return sorted(wanted, key=lambda row: -abs(float(row["effect"] or 0.0)))
+
+
+def pairs_for(baseline: Recipe, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Seeds at which a ladder probably shows the largest of the effects that help the baseline, as the race measured it."""
+    best = next(iter(_helping(baseline, rows)), None)
+    return LEAN_PAIRS[0] if best is None else pairs_that_show(best["effect"], best["se"], best["tuning_se"], best["pairs"])  # fmt: skip
+
+
 def with_helps(
     stage: TunedStage, baseline: Recipe, tuned: Mapping[str, Tuned], rows: Sequence[Mapping[str, Any]], most: int | None = None,
 ) -> Recipe:  # fmt: skip
@@ -113,14 +131,13 @@ def with_helps(
     """
     catalogue, recipe = stage.catalogue, baseline
     changes: list[str] = []
-    for row in sorted(rows, key=lambda row: -abs(float(row["effect"] or 0.0))):
+    for row in _helping(baseline, rows):
         name = row["trick"]
-        if name == PLACEBO or len(changes) == most:
-            continue
+        if len(changes) == most:
+            break
         if name in baseline:
-            if row["verdict"].startswith("hurts"):
-                recipe, changes = recipe.without(name), [*changes, name]
-        elif row["verdict"].startswith("helps"):
+            recipe, changes = recipe.without(name), [*changes, name]
+        else:
             taken = [other for other in recipe if conflict(catalogue[name], catalogue[other])]
             if set(taken) <= set(baseline) and not set(taken) & set(changes):
                 settings = tuned[f"add-one: {name}"].recipe[name]

@@ -21,7 +21,7 @@ from ablate.records.words import joined
 from ablate.study.ranking.additions import RATES, helpful, with_helpful
 from ablate.study.ranking.ballast import Removal, ballast, dispensable, hurting, without, without_effect
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.helped_baseline import climb, instead, with_helps
+from ablate.study.ranking.helped_baseline import climb, instead, pairs_for, with_helps
 from ablate.study.ranking.ladder import rungs_of
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import reference_tuning
@@ -104,7 +104,8 @@ def _limits(
     additions, ladder = RATES * len(added), 1 + rungs
     least = 2 + removals + additions  # the recipe found and the lean one, each as a reference
     usual = least + max(removals - 1, 0)
-    pairs = max(LEAN_PAIRS[0], min(budget.lean_pairs, left // (ladder + usual)))
+    fewest = LEAN_PAIRS[0] if TOGGLE in stage.estimands else pairs_for(baseline, fact["rows"])
+    pairs = max(fewest, min(budget.lean_pairs, left // (ladder + usual)))
     return _Limits(pairs, additions, max(least, left // pairs - ladder))
 
 

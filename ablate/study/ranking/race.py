@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.ranking.verdicts.racing import Race
 from ablate.records.designs import TOGGLE
-from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fits
+from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fits, pairs_that_show
 from ablate.study.ranking.race_rows import finite, rows_of
 from ablate.study.ranking.races import TUNED_AFTER, TUNED_TO, Key, Races
 from ablate.study.ranking.rounds import Rows
@@ -96,5 +96,12 @@ def _ladder_runs(stage: TunedStage, budget: RankBudget, standing: Mapping[Key, R
     """Runs of the smallest ladder to the recipe found, or to the baseline with what has been found to help it."""
     if TOGGLE in stage.estimands:
         return budget.ladder_runs(pairs=LEAN_PAIRS[0])
-    helpful = sum(row.verdict.startswith("helps") for race in standing.values() for row in race.rows.values())
-    return budget.ladder_runs(min(helpful, RUNGS), LEAN_PAIRS[0]) if helpful else 0
+    helpful = [
+        row for race in standing.values() for row in race.rows.values() if row.verdict.startswith("helps")
+    ]
+    if not helpful:
+        return 0
+    best = max(helpful, key=lambda row: row.effect)
+    return budget.ladder_runs(
+        min(len(helpful), RUNGS), pairs_that_show(best.effect, best.se, best.tuning_se, best.pairs)
+    )
