@@ -21,6 +21,8 @@ from ablate.study.request import Opened, Options, find
 from ablate.study.resume import facts_so_far, session_of
 from ablate.tasks.metric_table import unit_of
 
+STARTING = 10.0
+"""Seconds over a budget that are not told: workers start, pictures are drawn."""
 PYTHON = "python:"
 """Prefix of the ledger's record of a task that was an object."""
 Change = Callable[[StudyFile], StudyFile]
@@ -102,7 +104,7 @@ def _run_stages(
     force: bool,
     quiet: bool,
 ) -> Study:
-    division, looked_at, started = None, None, time.perf_counter()
+    division, looked_at, begun = None, None, time.perf_counter()
     if budget and {"lr-find", "search", "rank", "confirm"} & set(chosen):
         from ablate.api.design import check_options
         from ablate.study.budget import SHORTEST, divided, lr_find_budget_of
@@ -113,7 +115,7 @@ def _run_stages(
         if (seconds_in(budget) or 0.0) >= SHORTEST:
             with shown_for(opened, quiet=quiet) as progress:
                 progress.say("measuring how long a run takes with each trick, to divide the budget")
-        division = divided(budget, opened, options, chosen, looked_at, started)
+        division = divided(budget, opened, options, chosen, looked_at, begun)
         lr_find_budget = lr_find_budget or lr_find_budget_of(budget)
         opened, chosen = changed(opened, division.applied), division.stages(chosen)
     context = check_ready(opened, options, chosen, looked_at)
@@ -129,11 +131,27 @@ def _run_stages(
         session.overlap = Thread(target=import_report if "report" in chosen else import_statistics).start
         page = run_study(session, options, chosen, force=force, lr_find_budget=lr_find_budget)
         wall = time.perf_counter() - started
+        if line := over_budget(budget, time.perf_counter() - begun):
+            progress.say(line)
         spent = TimeSpent(dict(session.spent), wall, session.workers) if options.profile else None
         from ablate.report.collect import collect
 
         data = collect(session.ledger)
     return Study(opened.name, chosen, data, page, spent, opened, options)
+
+
+def over_budget(budget: str, seconds: float) -> str:
+    """The line about a study that took longer than its budget allows; "" for one that did not, and for a budget of runs."""
+    from ablate.study.ranking.budget import OVER, seconds_in
+    from ablate.study.remaining_time import minutes
+
+    allowed = seconds_in(budget)
+    if allowed is None or seconds <= OVER * allowed + STARTING:
+        return ""
+    return (
+        f"the study took {minutes(seconds)}, more than its budget of {budget}: runs took longer than those that were timed before, "
+        "as they do where other programs use the machine, or the smallest ranking takes as long"
+    )
 
 
 def stages_of_ranking(opened: Opened, options: Options) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def compare(
         return
     typer.echo(
         f"{a} against {b}, {metric}{unit and f' in {unit}'}, {comparison.pairs} pairs: {_conclusion(comparison, str(a), str(b))} "
-        f"(difference, positive where {a} is better: {comparison.effect:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}], {comparison.level:.0%})"
+        f"(difference, positive where {a} is better: {comparison.effect:+.4f}, 95 % interval {comparison.low:+.4f} to {comparison.high:+.4f}; "
+        f"each of {len(comparison.looks)} looks is tested at {comparison.level:.1%})"
     )
     if comparison.note:
         typer.echo(comparison.note)

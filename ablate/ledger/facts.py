@@ -66,6 +66,8 @@ TUNED = {
     "ladder?": maybe(LADDER), "tuning_spent?": Each(float),
     "recommended?": {"recipe": RECIPE, "is_baseline": bool, "gain?": maybe(INTERVAL)}, "fit?": {"asked": BUDGET, **FIT},
     "late?": {"asked": BUDGET, "tricks": [str]},
+    "helped?": maybe({"recipe": RECIPE, "changes": [str], "gain": INTERVAL, "found": maybe(INTERVAL), "is_recommended": bool}),
+    "tuned_from?": {"runs": int, "seconds": maybe(float), "others?": float, "had?": float},
 }  # fmt: skip
 ARRAY = {
     "kind?": str, "rows?": ROWS_OF_ARRAY, "design?": DESIGN, "margin?": NUMBER, "margin_source?": str, "alpha?": float, "looks?": int,
@@ -76,7 +78,7 @@ ARRAY = {
 FORMS: dict[str, Any] = {
     "study": {
         "name?": str, "given?": str, "named?": str, "task?": str, "metric?": str, "direction?": str, "epochs?": int, "seed?": int,
-        "file?": str, "sha256?": str, "essential?": str, "command?": str, "created?": str,
+        "file?": str, "sha256?": str, "essential?": str, "command?": str, "ranked_by?": str, "created?": str,
     },
     "task": {
         "name?": str, "title?": str, "criterion?": str, "kind?": str, "source?": str, "source_sha256?": str, "data_sha256?": str,
@@ -105,7 +107,7 @@ FORMS: dict[str, Any] = {
         "mean_lanes?": float, "outcomes?": Each(int), "seconds?": float,
         "space?": [{"name": str, "choices?": [SCALAR], "low?": float, "high?": float, "log?": bool, "integer?": bool, "structural?": bool}],
         "best?": {"trial?": int, "recipe": RECIPE, "value?": float, "seeds?": int, "removed?": [str], "whole?": RECIPE},
-        "first?": {"recipes": [RECIPE], "source?": str}, "kept?": Each(object), "stopped?": Each(object),
+        "first?": {"recipes": [RECIPE], "source?": str}, "kept?": Each(object), "outside?": int, "stopped?": Each(object),
     },
     "rank": Either((TUNED, ARRAY)),
     "confirm": {"arms?": Each(RECIPE), "seeds?": [int]},

@@ -99,10 +99,11 @@ def _train(
     baseline = baseline_of(session)
     session.ledger.put("baseline", baseline.to_dict())
     space = space_of(session, baseline, possible)
+    if "search" in stages:
+        grow_search(session, space)
     if line := time_left(session, baseline, space, stages):
         session.progress.say(line)
     if "search" in stages:
-        grow_search(session, space)
         timed(session, "search", lambda: search(session, space))
     if "rank" in stages:
         session.ledger.put("study", {**session.ledger.fact("study", {}), "ranked_by": command})

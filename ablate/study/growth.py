@@ -1,7 +1,7 @@
 """Extending a study: what its ledger keeps if the study file asks for more than before, and what starts again.
 
 More trials continue the search. With another space, sampler or catalogue every trial inside the new space is kept: it counts, and
-the sampler learns from it. More epochs are different runs, in another ledger (`study/edited.py`), in which the best recipes are tried first.
+the sampler learns from it; those outside are beside the number that is requested. More epochs are different runs, in another ledger (`study/edited.py`), in which the best recipes are tried first.
 """
 
 from __future__ import annotations
@@ -99,11 +99,6 @@ def grow_search(session: Session, space: Space) -> None:
     then = fact.get("space")
     asked = session.study.search
     sampler = fact.get("sampler", asked.sampler)
-    count = trials_of(session)
-    if count > asked.trials:
-        session.progress.say(
-            f"search: {count} trials exist already and are kept; {asked.trials} were requested"
-        )
     recipes = (fact.get("first") or {}).get("recipes", ())
     if recipes and "generation" not in fact:
         fits = len(first_trials(fact, space))
@@ -111,22 +106,33 @@ def grow_search(session: Session, space: Space) -> None:
         session.progress.say(
             f"search: {fits} recipes of '{fact['first']['source']}' are tried first{outside_note}"
         )
-    note = {"trials": count, "sampler": asked.sampler, "pruner": asked.pruner, "space": now}
+    note: dict[str, Any] = {"sampler": asked.sampler, "pruner": asked.pruner, "space": now}
     if "generation" in fact and (then != now or sampler != asked.sampler):
         kept: dict[str, Any] = {
             str(entry.trial): {"recipe": entry.run.recipe.to_dict(), "seed": entry.run.seed}
             for entry in session.ledger.entries("search", scores=False)
             if entry.trial >= 0 and entry.result.outcome.finished and entry.run.epochs == session.epochs
         }
-        note["kept"] = kept
         outside = [number for number, trial in kept.items() if not params_in(space, Recipe(trial["recipe"]))]
+        note |= {"kept": kept, "outside": len(outside)}
+        fact = {key: value for key, value in fact.items() if key != "stopped"}
         changes = list(space_changes(then or [], now)) or [f"sampler: {sampler} → {asked.sampler}"]
         more = f" and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
-        left = f", {len(outside)} of them outside the space, which cannot be chosen" if outside else ""
+        left = (
+            f", {len(outside)} of them outside the space, which neither count nor can be chosen"
+            if outside
+            else ""
+        )
         session.progress.say(
             f"the search has changed ({'; '.join(changes[:NAMED])}{more}): {len(kept)} trials are kept{left}"
         )
-    session.ledger.put("search", {**fact, **note})
+    count = trials_of(session, fact := {**fact, **note})
+    wanted = asked.trials + int(fact.get("outside", 0))
+    if count > wanted:
+        session.progress.say(
+            f"search: {count} trials exist already and are kept; {asked.trials} were requested"
+        )
+    session.ledger.put("search", {**fact, "trials": count})
 
 
 def space_changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -170,11 +176,11 @@ def first_trials(fact: Mapping[str, Any], space: Space) -> list[dict[str, Any]]:
     return [params for params in (params_in(space, recipe) for recipe in recipes) if params]
 
 
-def trials_of(session: Session) -> int:
-    """The trials of the search: as many as are requested, but no fewer than a search that has already ended had, and no more than its
-    budget had time for (`search.stopped`)."""
-    fact = session.ledger.fact("search", {})
-    asked = session.study.search.trials
+def trials_of(session: Session, fact: Mapping[str, Any] | None = None) -> int:
+    """The trials of the search: as many as are requested, beside those outside its present space, but no fewer than a search that has already ended had, and
+    no more than its budget had time for (`search.stopped`). `fact`: of the search, by default the ledger's."""
+    fact = session.ledger.fact("search", {}) if fact is None else fact
+    asked = session.study.search.trials + int(fact.get("outside", 0))
     stopped = fact.get("stopped")
     if stopped and stopped["budget"] == session.study.rank.budget:
         asked = min(asked, stopped["trials"])

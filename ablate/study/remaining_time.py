@@ -10,6 +10,7 @@ from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
 from ablate.search.pruning import expected_share
 from ablate.search.space import Space
+from ablate.study.growth import trials_of
 from ablate.study.search import FINALISTS, REPEATS, likely_groups
 from ablate.study.session import Session
 from ablate.study.simplify import USUAL_RUNS
@@ -41,7 +42,7 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
     study, ledger = session.study, session.ledger
     if ledger.fact("rank") or study.rank.budget:
         return ""
-    trials = max(study.search.trials - (ledger.fact("search") or {}).get("done", 0), 0)
+    trials = trials_of(session) - int(ledger.fact("search", {}).get("done") or 0)
     parts: dict[str, float] = {}
     between = ""
     longest = ""
@@ -61,8 +62,8 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
         budget = divide(
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
         )
-        runs = likely_parts(budget, arms, 2, margin=study.rank.margin is not None)
-        seconds = sum(runs.values()) * (each / session.workers + OF_DRIVER)
+        of_parts = likely_parts(budget, arms, 2, margin=study.rank.margin is not None)
+        seconds = sum(of_parts.values()) * (each / session.workers + OF_DRIVER)
         parts["ranking"] = min(seconds, LONGEST)
         if budget.longest is not None:
             least, most = (minutes(min(share * seconds, LONGEST)) for share in (LEAST_RUNS, MOST_BEFORE))

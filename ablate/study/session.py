@@ -280,7 +280,12 @@ class Session:
         lost = self._failures.attempts_lost(job)
         if lost > RETRIES:
             return False
-        self.progress.say(f"a worker was lost ({type(error).__name__}): its runs are submitted again")
+        why = (
+            "killed, often because memory ran out"
+            if isinstance(error, BrokenExecutor)
+            else type(error).__name__
+        )
+        self.progress.say(f"a worker was lost ({why}): its runs are submitted again")
         parts = [(planned, job)]
         if lost == RETRIES and job.prune is None:
             parts = alone(planned, job)

@@ -99,7 +99,7 @@ def test_a_trick_that_is_taken_out_again_leaves_its_trials_out_of_the_choice(her
     assert f"8 trials are kept, {len(held)} of them outside the space" in said.err
     with Ledger.open(here / "studies" / "own.db", write=False) as ledger:
         assert trick not in ledger.fact("search")["best"]["recipe"]
-        assert ledger.fact("search")["done"] == 8
+        assert ledger.fact("search")["done"] == 8 + len(held)
 
 
 def test_an_optimizer_class_is_one_line_of_the_study_file(here, capsys):

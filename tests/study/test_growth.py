@@ -80,12 +80,21 @@ def test_trials_outside_a_narrower_space_are_out_of_the_choice(begun):
     rewritten(begun, STUDY.replace('"dropout", ', ""))
     heard = Heard()
     entries = begun.run(SEARCH, progress=heard)
-    assert len(trials_in(entries)) == 6
+    assert len(trials_in(entries)) == 6 + len(gone), "as many as requested are inside"
     (line,) = (line for line in heard.said if "the search has changed" in line)
     assert f"{len(gone)} of them outside the space" in line
     assert "dropout is removed" in line
     assert "dropout" not in begun.fact("search")["best"]["recipe"]
     assert all("dropout" not in entry.run.recipe for entry in heard.entries)
+    again = Heard()
+    assert trials_in(begun.run(SEARCH, progress=again)) == trials_in(entries)
+    assert not again.entries
+    rewritten(begun, STUDY)  # all are inside again, and more than requested
+    wide = Heard()
+    assert trials_in(begun.run(SEARCH, progress=wide)).items() >= trials_in(entries).items()
+    assert any(
+        f"{6 + len(gone)} trials exist already and are kept; 6 were requested" in line for line in wide.said
+    )
 
 
 def test_another_trick_in_the_catalogue_is_a_wider_space(begun):

@@ -3,6 +3,7 @@
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
+from ablate.api.stages import over_budget
 from ablate.ranking.designs.racing import Racing
 from ablate.study import remaining_time
 from ablate.study.ranking.budget import RankBudget
@@ -106,3 +107,8 @@ def test_the_likely_runs_are_between_the_fewest_and_the_most(level, references):
     assert sum(given.values()) <= expected(budget, arms, references), "a design is chosen by rather too many"
     known = likely_parts(budget, arms, references, margin=True, rungs=3)
     assert known["ladder"] == ladder_runs(budget, references, 3)
+
+
+def test_a_study_that_exceeds_its_budget_says_so():
+    assert over_budget("", 1e9) == over_budget("2000runs", 1e9) == over_budget("2m", 135.0) == ""
+    assert over_budget("2m", 1064.0).startswith("the study took 18 min, more than its budget of 2m: ")

@@ -119,7 +119,7 @@ def _helping(baseline: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[Mappin
 def pairs_for(baseline: Recipe, rows: Sequence[Mapping[str, Any]]) -> int:
     """Seeds at which a ladder probably shows the largest of the effects that help the baseline, as the race measured it."""
     best = next(iter(_helping(baseline, rows)), None)
-    return LEAN_PAIRS[0] if best is None else pairs_that_show(best["effect"], best["se"], best["tuning_se"], best["pairs"])  # fmt: skip
+    return LEAN_PAIRS[0] if best is None else pairs_that_show(best["effect"], best["se"], best.get("tuning_se", 0.0), best["pairs"])  # fmt: skip
 
 
 def with_helps(
