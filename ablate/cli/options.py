@@ -110,6 +110,21 @@ Exclude = Annotated[str, typer.Option(help="Without these tricks, by commas.")]
 
 
 @dataclass(frozen=True)
+class ArrayOptions:
+    """What an array design runs."""
+
+    waves: Annotated[
+        int | None, typer.Option(help="Maximum number of waves of an array design.", min=1, max=3)
+    ] = None
+    retune: Annotated[
+        int | None,
+        typer.Option(
+            help="Array designs: learning rates tried for each arm of a trick that shifts the best one; 0: none."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class SpaceOptions:
     """Which tricks a study decides."""
 

@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.options import (
     Around,
+    ArrayOptions,
     DesignName,
     Given,
     MachineOptions,
@@ -37,17 +38,9 @@ def rank(
         str, typer.Option(help='Of the tuned design: "10m", "90s", "2h" or "2000runs" (default: chosen).')
     ] = "",
     margin: Margin = None,
-    waves: Annotated[
-        int | None, typer.Option(help="Maximum number of waves of an array design.", min=1, max=3)
-    ] = None,
-    retune: Annotated[
-        int | None,
-        typer.Option(
-            help="Array designs: learning rates tried for each arm of a trick that shifts the best one; 0: none."
-        ),
-    ] = None,
     force: Annotated[bool, typer.Option(help="Continue if a gate of lr-find fails.")] = False,
     *,
+    array: ArrayOptions,
     external: ExternalRequest,
     study: StudyOptions,
     space: SpaceOptions,
@@ -80,13 +73,13 @@ def rank(
     def change(file: StudyFile) -> StudyFile:
         settings = file.rank
         kind = checked_design(design) or settings.design
-        check_options(kind, budget, {"--waves": waves, "--retune": retune})
+        check_options(kind, budget, {"--waves": array.waves, "--retune": array.retune})
         return replace(
             file,
             rank=replace(
                 settings, around=around or settings.around, margin=settings.margin if margin is None else margin,
-                waves=waves or settings.waves, design=kind, budget=budget.strip() or settings.budget,
-                retune=settings.retune if retune is None else check_rates(retune, "--retune"),
+                waves=array.waves or settings.waves, design=kind, budget=budget.strip() or settings.budget,
+                retune=settings.retune if array.retune is None else check_rates(array.retune, "--retune"),
             ),
         )  # fmt: skip
 

@@ -208,8 +208,8 @@ def _wrapped(bundle: Bundle, wrapping: Adapted | None, task: Task, *, writes: bo
             "(), inputs" if isinstance(given, dict) else "inputs" if isinstance(given, tuple) else "(inputs,)"
         )
     if wrapping.whole and task.output_form.packing is not None:
-        leaves = bundle.add("ablate.tasks.packing", "leaves_of")
-        return inputs, call, f"torch.cat([value.reshape(len(value), -1) for _, value in {leaves}(tuple(outputs) if isinstance(outputs, list) else outputs)], dim=1)"  # fmt: skip
+        leaves, form = (bundle.add("ablate.tasks.packing", name) for name in ("leaves_of", "as_nested"))
+        return inputs, call, f"torch.cat([value.reshape(len(value), -1) for _, value in {leaves}({form}(outputs))], dim=1)"  # fmt: skip
     chosen = bundle.add(PLAIN, "prediction")
     return inputs, call, f"{chosen}(outputs, {wrapping.output!r})"
 

@@ -102,7 +102,10 @@ class TaskText:
         if loss is None:
             return outputs
         if loss.outputs is not None:
-            return f"{self._function('nested_outputs', loss.outputs)}({outputs})"
+            text = f"{self._function('nested_outputs', loss.outputs)}({outputs})"
+            if isinstance(loss.outputs.leaves[0].path[0], int):
+                return text
+            return f"{self.bundle.add('ablate.tasks.packing', 'Outputs')}({text})"
         return f"{outputs}.reshape(len({outputs}), *{loss.shape!r})"
 
     def _users_targets(self, target: str) -> str:

@@ -164,7 +164,6 @@ class Ledger:
 
     def get(self, identity: str) -> Entry | None:
         """The entry of a run, or None."""
-
         return self.get_all([identity]).get(identity)
 
     def get_all(self, identities: Iterable[str]) -> dict[str, Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ def _with_trace(failure: AblateError, error: JobError) -> AblateError:
     """`failure`, with the traceback of the worker as a note, for --debug."""
     failure.add_note(mask_secrets(error.trace))
     return failure
+
+
+def lost_worker(error: BaseException) -> str:
+    """What became of a worker whose job is submitted again."""
+    killed = isinstance(error, BrokenExecutor)
+    return f"a worker was lost ({'killed, often because memory ran out' if killed else type(error).__name__})"
 
 
 def worker_lost(error: BaseException) -> AblateError:

@@ -30,7 +30,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
 from ablate.study.culprits import Culprits
-from ablate.study.failures import RETRIES, Failures, worker_lost
+from ablate.study.failures import RETRIES, Failures, lost_worker, worker_lost
 from ablate.study.job_groups import alone, continued, longest_first, to_group
 from ablate.study.planned import Planned as Planned  # the public name
 from ablate.study.progress import Progress
@@ -280,12 +280,7 @@ class Session:
         lost = self._failures.attempts_lost(job)
         if lost > RETRIES:
             return False
-        why = (
-            "killed, often because memory ran out"
-            if isinstance(error, BrokenExecutor)
-            else type(error).__name__
-        )
-        self.progress.say(f"a worker was lost ({why}): its runs are submitted again")
+        self.progress.say(f"{lost_worker(error)}: its runs are submitted again")
         parts = [(planned, job)]
         if lost == RETRIES and job.prune is None:
             parts = alone(planned, job)

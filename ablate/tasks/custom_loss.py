@@ -17,7 +17,7 @@ from ablate.records.errors import InputError, unknown
 from ablate.records.words import joined
 from ablate.tasks.batch_loss import BatchForm, positional
 from ablate.tasks.metric_table import CRITERIA, Criterion
-from ablate.tasks.packing import OutputForm, Packing
+from ablate.tasks.packing import OutputForm, Outputs, Packing
 from ablate.tasks.split import Split
 from ablate.tasks.user_code import UserCode
 
@@ -119,7 +119,7 @@ class CustomLoss:
         shaped = (
             outputs.reshape(len(outputs), *self.shape)
             if self.outputs is None
-            else self.outputs.unpack(outputs)
+            else _named(self.outputs.unpack(outputs))
         )
         return shaped, target if self.targets is None else self.targets.unpack(target)
 
@@ -159,7 +159,12 @@ class CustomLoss:
         called = f"it was called with outputs {described(outputs)} and {second}"
         if not self.others:
             return called
-        return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; the loss gets all outputs if that one has another name, such as 'scores'"
+        return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; a loss that needs them gets all outputs of a task without criterion= and output="
+
+
+def _named(values: Any) -> Any:
+    """A dict of outputs with its entries as attributes too."""
+    return Outputs(values) if isinstance(values, dict) else values
 
 
 def described(values: Any) -> str:

@@ -8,7 +8,7 @@ the images of a data set, keeps its shape, and is an image or a table as it woul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from math import prod
 from typing import Any
 
@@ -107,6 +107,27 @@ def nested(leaves: list[tuple[tuple[str | int, ...], Any]]) -> Any:
     return tuple(values.values()) if all(isinstance(key, int) for key in values) else values
 
 
+class Outputs(dict[str, Any]):
+    """A model's outputs by name, also as attributes, as a dataclass or transformers' `ModelOutput` has them."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the model has no output '{name}'; it has {', '.join(self)}") from None
+
+
+def as_nested(outputs: Any) -> Any:
+    """A model's `outputs` as nested mappings and tuples: a list becomes a tuple, a dataclass its fields that are not None."""
+    if isinstance(outputs, list):
+        return tuple(outputs)
+    if isinstance(outputs, Mapping) or not is_dataclass(outputs):
+        return outputs
+    return {
+        field.name: value for field in fields(outputs) if (value := getattr(outputs, field.name)) is not None
+    }
+
+
 def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tensor, Packing]:
     """Nested inputs (or targets, `letter` "y"), each leaf `[N, ...]`, as one tensor `[N, F]`; of a single leaf as it is. `convert`: a leaf and its
     name -> a tensor.
@@ -149,13 +170,14 @@ class Adapted:
     changed to a subclass that differs in `forward` only, so that names and state are the user's.
 
     packing: of the inputs; None if they are one tensor. output: which of several outputs is the prediction. whole: if
-    `output` says nothing and several outputs have no "logits", all of them are packed into one tensor `[B, F]`.
+    `output` says nothing and several outputs have no "logits", all of them are packed into one tensor `[B, F]`; `logits`: "logits" is one of them.
     """
 
     factory: Callable[[], nn.Module]
     packing: Packing | None
     output: str | int | None
     whole: bool = False
+    logits: bool = False
 
     def __call__(self) -> nn.Module:
         module = self.factory()
@@ -173,7 +195,7 @@ def _subclass(kind: type[nn.Module], adapted: Adapted) -> type[nn.Module]:
             outputs = kind.forward(self, **inputs)
         else:
             outputs = kind.forward(self, *(inputs if isinstance(inputs, tuple) else (inputs,)))
-        if adapted.whole and (several := several_outputs(outputs)):
+        if adapted.whole and (several := several_outputs(outputs, logits=adapted.logits)):
             return torch.cat([value.reshape(value.shape[0], -1) for _, value in several], dim=1)
         return prediction(outputs, output)
 
@@ -188,15 +210,16 @@ def users_own(module: nn.Module) -> nn.Module:
     return module
 
 
-def several_outputs(outputs: Any) -> list[tuple[tuple[str | int, ...], Tensor]]:
-    """(path, tensor `[B, …]`) of all outputs of a model that returns several without one called "logits"; else nothing."""
+def several_outputs(outputs: Any, *, logits: bool = False) -> list[tuple[tuple[str | int, ...], Tensor]]:
+    """(path, tensor `[B, …]`) of all outputs of a model that returns several; nothing if one is called "logits", unless these are wanted with the others."""
+    outputs = outputs if isinstance(outputs, Tensor | Proxy) else as_nested(outputs)
     if (
         isinstance(outputs, Tensor | Proxy)
-        or not isinstance(outputs, Mapping | tuple | list)
-        or "logits" in outputs
+        or not isinstance(outputs, Mapping | tuple)
+        or (not logits and isinstance(outputs, Mapping) and "logits" in outputs)
     ):
         return []
-    leaves = list(leaves_of(tuple(outputs) if isinstance(outputs, list) else outputs))
+    leaves = list(leaves_of(outputs))
     if len(leaves) < 2:
         return []
     for path, value in leaves:
@@ -235,10 +258,11 @@ def output_form(model: Callable[[], nn.Module], x: Tensor) -> OutputForm:
         inputs = x
     with torch.no_grad():
         outputs = module.eval()(**inputs) if isinstance(inputs, dict) else module.eval()(*(inputs if isinstance(inputs, tuple) else (inputs,)))  # fmt: skip
-    if several := several_outputs(outputs):
+    if several := several_outputs(outputs, logits=isinstance(model, Adapted) and model.logits):
         leaves = tuple(Leaf(path, tuple(value.shape[1:]), torch.float32) for path, value in several)
         return OutputForm((), Packing(leaves))
     output = model.output if isinstance(model, Adapted) else None
+    outputs = outputs if isinstance(outputs, Tensor) else as_nested(outputs)
     others = tuple(name for name in outputs if name != "logits") if output is None and isinstance(outputs, Mapping) else ()  # fmt: skip
     return OutputForm(tuple(prediction(outputs, output).shape[1:]), others=others)
 
@@ -257,6 +281,7 @@ def prediction(outputs: Any, output: str | int | None) -> Tensor:
     """
     if isinstance(outputs, Tensor | Proxy):
         return outputs  # type: ignore[return-value]  # a Proxy stands for the tensor where the model is traced
+    form, outputs = type(outputs).__name__, as_nested(outputs)
     names: list[Any] = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
     asked = output
     if output is None:
@@ -267,7 +292,7 @@ def prediction(outputs: Any, output: str | int | None) -> Tensor:
         if asked is not None and value is None:
             raise unknown("output of the model", str(asked), [str(name) for name in names])
         raise InputError(
-            f"the model returned an object of type {type(outputs).__name__}{listed}, and nothing says which tensor is the prediction",
+            f"the model returned an object of type {form}{listed}, and nothing says which tensor is the prediction",
             hint='give output="NAME" or output=POSITION to the task, or return one tensor',
         )
     return value  # type: ignore[return-value]

@@ -140,7 +140,7 @@ class Task:
         )
         refuse_streams(loss, splits)
         values = {
-            "model": adapted(model, splits["train"], output, criterion),
+            "model": adapted(model, splits["train"], output, criterion, loss),
             "train": splits["train"],
             "validation": splits["validation"],
             "test": splits.get("test"),

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import nn
 
 from ablate.records.errors import InputError
+from ablate.tasks.custom_loss import CustomLoss
 from ablate.tasks.metric_table import Criterion
-from ablate.tasks.packing import Adapted, returns_several
+from ablate.tasks.packing import Adapted, output_form, returns_several
 from ablate.tasks.split import Split
+from ablate.tasks.user_code import FAILED, tried
 
+TRIED = 2
+"""Examples on which a loss is tried."""
 NAME = re.compile(r"\w[\w.-]*")  # it becomes a folder's name
 
 
@@ -32,13 +40,44 @@ def checked_name(name: str) -> str:
 
 
 def adapted(
-    model: Callable[[], nn.Module], train: Split, output: str | int | None, criterion: Criterion
+    model: Callable[[], nn.Module],
+    train: Split,
+    output: str | int | None,
+    criterion: Criterion,
+    loss: Callable[[Any, Any], Any] | None = None,
 ) -> Callable[[], nn.Module]:
-    """The model with one tensor as input and one as output: `Adapted` where the user's has several of either, else unchanged."""
+    """The model with one tensor as input and one as output: `Adapted` where the user's has several of either, else unchanged. `loss`: a custom one, which
+    says whether it takes "logits" alone or all outputs."""
     several = (
         train.packing is not None or output is not None or returns_several(model, train.x[:2])
         if not isinstance(model, Adapted)
         else False
     )
     whole = criterion == "custom" and output is None
-    return Adapted(model, train.packing, output, whole) if several else model
+    if not several:
+        return model
+    made = Adapted(model, train.packing, output, whole)
+    return replace(made, logits=True) if whole and loss is not None and takes_all(made, train, loss) else made
+
+
+def takes_all(model: Adapted, train: Split, loss: Callable[[Any, Any], Any]) -> bool:
+    """Whether a loss fails on the output "logits" of a model that has others beside it, and takes all of them."""
+    x = train.x[:TRIED]
+    if tried(model, x) is FAILED or not output_form(model, x).others:
+        return False
+    return not _takes(loss, model, train) and _takes(loss, replace(model, logits=True), train)
+
+
+def _takes(loss: Callable[[Any, Any], Any], model: Adapted, train: Split) -> bool:
+    x, y = train.x[:TRIED], train.y[:TRIED]
+    try:
+        called = CustomLoss.of(loss, output_form(model, x), train)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of a tensor that is indexed by a name
+            called(
+                model().eval()(x),
+                y if called.batch is None else called.batch.joined(train.in_memory[:TRIED], y),
+            )
+    except InputError:
+        return False
+    return True

@@ -1,5 +1,7 @@
 """`loss=` and `metrics=`: functions of the user's own, in the form that the model and the data have."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from ablate.records.errors import InputError
 from ablate.tasks.check import check
 from ablate.tasks.custom_loss import CustomLoss
 from ablate.tasks.describe import prior_loss
+from ablate.tasks.packing import Outputs
 from ablate.tasks.task import Task
 
 G = torch.Generator().manual_seed(0)
@@ -112,6 +115,69 @@ def test_several_outputs_reach_the_loss_as_the_model_returns_them(returns):
     assert prior_loss(made) == pytest.approx(made.train.y.var(0, correction=0).mean().item(), rel=0.05)
 
 
+@dataclass
+class Both:
+    x: torch.Tensor
+    mean: torch.Tensor
+    none: torch.Tensor | None = None
+
+
+class WithLogits(nn.Module):
+    """Returns what `returns` makes of logits and a hidden layer."""
+
+    def __init__(self, returns):
+        super().__init__()
+        self.body, self.head, self.returns = nn.Linear(5, 5), nn.Linear(5, 3), returns
+
+    def forward(self, x):
+        hidden = torch.relu(self.body(x))
+        return self.returns(self.head(hidden), hidden)
+
+
+@dataclass
+class Scores:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+def test_a_dataclass_and_a_dict_have_their_outputs_as_attributes():
+    def loss(outputs, x):
+        return (outputs.x - x).square().mean(1) + outputs["mean"].square().mean(1)
+
+    for returns in (Both, lambda x, mean: {"x": x, "mean": mean}):
+        made = task(model=lambda returns=returns: Autoencoder(returns), y=X, loss=loss)
+        check(made)
+        module = made.model()
+        plain = Autoencoder(lambda x, mean: {"x": x, "mean": mean})
+        plain.load_state_dict(module.state_dict())
+        expected = loss(Outputs(plain(X[:8])), X[:8]).mean()
+        assert made.evaluation.plain_loss(module(X[:8]), X[:8]).item() == pytest.approx(expected.item())
+    with pytest.raises(AttributeError, match="the model has no output 'y'; it has x"):
+        getattr(Outputs(x=1), "y")  # noqa: B009
+
+
+@pytest.mark.parametrize("returns", [Scores, lambda logits, hidden: {"logits": logits, "hidden": hidden}])
+def test_a_loss_that_needs_more_than_the_logits_gets_all_outputs(returns):
+    def of_all(outputs, y):
+        return F.cross_entropy(outputs.logits, y, reduction="none") + outputs["hidden"].abs().mean(1)
+
+    def of_logits(outputs, y):
+        return F.cross_entropy(outputs, y, reduction="none")
+
+    def wrong(outputs, y):
+        return outputs["no such output"]
+
+    widths = {}
+    for loss in (of_all, of_logits):
+        made = task(model=lambda: WithLogits(returns), loss=loss)
+        check(made)
+        widths[loss] = made.model()(X[:8]).shape[1]
+        assert task(model=lambda: WithLogits(returns), loss=loss, output="logits").output_form.packing is None
+    assert widths == {of_all: 8, of_logits: 3}
+    with pytest.raises(InputError, match="the model's 'logits' alone, without 'hidden'"):
+        check(task(model=lambda: WithLogits(returns), loss=wrong))
+
+
 def test_nested_targets_reach_the_loss_as_they_were_given():
     seen = []
 
@@ -192,26 +258,6 @@ def test_what_cannot_be_a_loss_or_a_metric_is_refused_in_one_line(more, message)
         check(task(**more))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_a_loss_that_wants_more_than_the_logits_is_told_why_it_does_not_get_it():
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head = nn.Linear(5, 3)
-
-        def forward(self, x):
-            return {"logits": self.head(x), "norm": x.pow(2).mean(1)}
-
-    def penalised(outputs, y):
-        return F.cross_entropy(outputs["logits"], y) + outputs["norm"].mean()
-
-    with pytest.raises(InputError) as error:
-        check(task(model=Two, loss=penalised))
-    assert (
-        "the model's 'logits' alone, without 'norm'; the loss gets all outputs if that one has another name"
-        in str(error.value)
-    )
 
 
 def test_metrics_of_torchmetrics_and_functions_are_measured_beside_the_built_in_ones():

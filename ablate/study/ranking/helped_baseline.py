@@ -45,7 +45,7 @@ class Climb:
 
     @property
     def gain(self) -> dict[str, Any] | None:
-        """Of the rung that is recommended, else of the last one."""
+        """The gain of the rung that is recommended, else of the last one."""
         if not self.ladder:
             return None
         gain: dict[str, Any] = self.ladder["steps"][(self.steps or len(self.recipes) - 1) - 1]["gain"]
