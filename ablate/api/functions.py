@@ -16,7 +16,7 @@ from ablate.api.arguments import checked
 from ablate.api.open_task import opened_for
 from ablate.api.result import Study
 from ablate.api.settings import StudySettings
-from ablate.api.stages import run_stages, stages_of_ranking
+from ablate.api.stages import run_ranking, run_stages
 from ablate.records.arguments import known_arguments
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
@@ -106,8 +106,7 @@ def rank(
         )  # fmt: skip
 
     opened, options = opened_for(task, settings, model, data, criterion, change=change)
-    stages = stages_of_ranking(opened, options)
-    return run_stages(opened, options, stages, force=force, quiet=bool(settings.get("quiet", False)))
+    return run_ranking(opened, options, force=force, quiet=bool(settings.get("quiet", False)))
 
 
 @checked

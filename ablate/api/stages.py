@@ -154,11 +154,16 @@ def over_budget(budget: str, seconds: float) -> str:
     )
 
 
-def stages_of_ranking(opened: Opened, options: Options) -> tuple[str, ...]:
-    """The stages of a ranking: lr-find too, where the study leaves the rate to it and the ledger has none."""
+def run_ranking(opened: Opened, options: Options, *, force: bool = False, quiet: bool = False) -> Study:
+    """Rank, and report. The learning rate is found first where the study leaves it to lr-find and the ledger has none, within a tenth of a budget that is a
+    time. Otherwise as `run_stages`."""
+    from ablate.study.budget import lr_find_budget_of
+
     found = (facts_so_far(options.studies / f"{opened.name}.db").get("lr-find") or {}).get("learning_rate")
-    before = ("lr-find",) if opened.study.needs_lr_find and found is None else ()
-    return (*before, "rank", "report")
+    before = ["lr-find"] if opened.study.needs_lr_find and found is None else []
+    bound = lr_find_budget_of(opened.study.rank.budget)
+    stages = [*before, "rank", "report"]
+    return run_stages(opened, options, stages, lr_find_budget=bound, force=force, quiet=quiet)
 
 
 def shown_for(opened: Opened, *, quiet: bool) -> ProgressDisplay:

@@ -126,9 +126,14 @@ def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
 def _stage_lines(document: dict[str, Any]) -> list[str]:
     """One line a stage: its time, and its runs."""
     lr_find, search = document["lr_find"], document["search"]
+    apart = (
+        ", as tricks that change shapes, the batch or the passes of a step train apart"
+        if search["mean_lanes"] < document["lanes"] / 2
+        else ""
+    )
     runs = {
         "lr-find": f"at most {lr_find['runs']} runs of {lr_find['epochs']} epochs, and short runs",
-        "search": f"{search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average",
+        "search": f"{search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average{apart}",
         "confirm": f"about {document['confirm']['runs_about']} runs",
         **{f"rank: {part}": f"about {count} runs" for part, count in document["rank"]["runs"].items()},
     }

@@ -66,7 +66,7 @@ def rank(
     given = study.of(given)
     preload_workers(given, study.studies, machine)
     from ablate.api.design import check_options, checked_design
-    from ablate.api.stages import open_study, run_stages, stages_of_ranking
+    from ablate.api.stages import open_study, run_ranking
     from ablate.api.terminal import show
     from ablate.records.study_rank import check_rates
 
@@ -85,7 +85,7 @@ def rank(
 
     options = options_of(study, machine, output)
     opened = open_study(given, options, study.edits(choice=space), change)
-    done = run_stages(opened, options, stages_of_ranking(opened, options), force=force, quiet=output.silent)
+    done = run_ranking(opened, options, force=force, quiet=output.silent)
     if output.json:
         print_json(done.document)
     else:

@@ -19,7 +19,7 @@ from ablate.study.ranking.arms import Arm, rate_of, with_rate
 from ablate.study.ranking.ballast import hurting
 from ablate.study.ranking.budget import LEAN_PAIRS, OVER, RankBudget, pairs_that_show
 from ablate.study.ranking.ladder import rungs_of, train_ladder, tuned_rungs
-from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
+from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning_points import reference_tuning
 
 LADDER = 0x1ADD
@@ -75,17 +75,18 @@ def instead(
     baseline = tuned[reference_of(ADD_ONE)].recipe
     bad = hurting(fact)
     rows = [row for row in fact["rows"] if row["estimand"] == ADD_ONE and row["trick"] not in bad]
-    pairs = max(pairs, pairs_for(baseline, rows))
+    left, needed = _left(budget, before, pairs, fact), pairs_for(baseline, rows)
+    pairs = max(pairs, needed)
     for most in (len(rows), 1):
         recipe = with_helps(stage, baseline, tuned, rows, most)
         if recipe in before.recipes:
             continue
         rungs = rungs_of(stage, baseline, recipe, fact["rows"])
         last = recipe if len(rungs) == 1 else None
-        if not _fits(stage, budget, rungs, pairs, fact):
+        if _tuning_runs(budget, len(rungs)) + len(rungs) * pairs > left:
             if last is None:
                 continue
-            pairs = min(pairs, pairs_for(baseline, rows))
+            pairs = needed
         climbed = climb(stage, budget, baseline, rungs, last, pairs, fact)
         fact["helped"] = {
             "recipe": climbed.top.to_dict(), "changes": [arm.trick for arm in rungs], "gain": climbed.gain, "found": before.gain,
@@ -95,14 +96,17 @@ def instead(
     return before
 
 
-def _fits(
-    stage: TunedStage, budget: RankBudget, rungs: Sequence[Arm], pairs: int, fact: Mapping[str, Any]
-) -> bool:
-    """Whether the budget, with a tenth over, leaves the runs of a ladder with these rungs; a single one is tuned already, and the baseline trained."""
-    number = len(rungs)
-    spent = stage.session.ledger.count(TUNE, "lean", "ladder") + int(fact["spent"]["race"])
-    tuning = (number - 1) * budget.tuning.runs + reference_tuning(budget.tuning).runs if number > 1 else 0
-    return spent + tuning + number * pairs <= OVER * budget.runs
+def _left(budget: RankBudget, before: Climb, pairs: int, fact: Mapping[str, Any]) -> float:
+    """Runs that the budget leaves, with a tenth over, after the lean stage and the ladder `before`; from what is declared, so that it is the same where the stage
+    is resumed in the middle of the next ladder."""
+    recipes = 2 + len(fact.get("lean_tried", ())) + len(fact.get("lean_added", ())) + len(before.recipes)
+    spent = int(fact["spent"]["tuning"]) + int(fact["spent"]["race"]) + recipes * pairs
+    return OVER * budget.runs - spent - _tuning_runs(budget, len(before.recipes) - 1)
+
+
+def _tuning_runs(budget: RankBudget, rungs: int) -> int:
+    """Runs that tune so many rungs, at most; a single one is tuned already."""
+    return (rungs - 1) * budget.tuning.runs + reference_tuning(budget.tuning).runs if rungs > 1 else 0
 
 
 def _helping(baseline: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -4,8 +4,7 @@ It is the recipe found without the tricks that hurt in it, without those that th
 worse without them together (two tricks may each be dispensable only because the other is there), and with those that help in it, as far as it is
 better with them. A trick in whose place the baseline's choice of the slot (its optimizer, its schedule) does as well has no effect either. After a
 ranking on the baseline alone, it is the baseline with all tricks that help it; so it is where no rung to the recipe found is better than the baseline
-(`helped_baseline.py`). Where a rung of the ladder is better than the lean recipe, that rung is
-recommended.
+(`helped_baseline.py`). Where a rung of the ladder is better than the lean recipe, that rung is recommended.
 """
 
 from __future__ import annotations
