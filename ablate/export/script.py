@@ -28,7 +28,7 @@ from ablate.records.run import Run
 from ablate.seams.running_statistics import is_running
 from ablate.surgery.layers import RandomLayer
 from ablate.surgery.norms import Norm
-from ablate.tasks.packing import Adapted
+from ablate.tasks.model_outputs import Adapted
 from ablate.tasks.task import Task
 
 PLAIN = "ablate.export.plain"
@@ -207,8 +207,9 @@ def _wrapped(bundle: Bundle, wrapping: Adapted | None, task: Task, *, writes: bo
         call = (
             "(), inputs" if isinstance(given, dict) else "inputs" if isinstance(given, tuple) else "(inputs,)"
         )
-    if wrapping.whole and task.output_form.packing is not None:
-        leaves, form = (bundle.add("ablate.tasks.packing", name) for name in ("leaves_of", "as_nested"))
+    if (wrapping.whole or wrapping.every) and task.output_form.packing is not None:
+        leaves = bundle.add("ablate.tasks.packing", "leaves_of")
+        form = bundle.add("ablate.tasks.model_outputs", "as_nested")
         return inputs, call, f"torch.cat([value.reshape(len(value), -1) for _, value in {leaves}({form}(outputs))], dim=1)"  # fmt: skip
     chosen = bundle.add(PLAIN, "prediction")
     return inputs, call, f"{chosen}(outputs, {wrapping.output!r})"

@@ -105,8 +105,16 @@ class TaskText:
             text = f"{self._function('nested_outputs', loss.outputs)}({outputs})"
             if isinstance(loss.outputs.leaves[0].path[0], int):
                 return text
-            return f"{self.bundle.add('ablate.tasks.packing', 'Outputs')}({text})"
+            return f"{self.bundle.add('ablate.tasks.model_outputs', 'Outputs')}({text})"
         return f"{outputs}.reshape(len({outputs}), *{loss.shape!r})"
+
+    def _predicted(self, outputs: str) -> str:
+        """The prediction among packed outputs."""
+        loss = self.task.evaluation.loss
+        if loss is None or loss.outputs is None or loss.prediction is None:
+            return outputs
+        keys = "".join(f"[{key!r}]" for key in loss.prediction)
+        return f"{self._users_outputs(outputs)}{keys}"
 
     def _users_targets(self, target: str) -> str:
         packing = self.task.train.target_packing
@@ -128,7 +136,9 @@ class TaskText:
         expressions = {}
         for name in dict.fromkeys((wanted, *list(functions)[:1], *self.task.metrics)):
             if name in functions:
-                expressions[name] = f"{self.bundle.add(METRICS, functions[name])}(outputs, y)"
+                expressions[name] = (
+                    f"{self.bundle.add(METRICS, functions[name])}({self._predicted('outputs')}, y)"
+                )
             elif name in self.task.metrics:
                 function = self.task.metrics[name].function
                 if is_torchmetric(function):

@@ -30,7 +30,7 @@ from ablate.surgery.layer_types import CHANNEL_DROPOUTS
 from ablate.surgery.layers import Dropout
 from ablate.tasks.builtin import builtin
 from ablate.tasks.load import load as load_task
-from ablate.tasks.packing import users_own
+from ablate.tasks.model_outputs import users_own
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS
 

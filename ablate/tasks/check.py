@@ -12,7 +12,7 @@ from ablate.records.errors import InputError
 from ablate.tasks.check_outputs import check_loss, check_metrics, check_shape
 from ablate.tasks.image_layout import CHANNELS, check_layout, first_convolution_input
 from ablate.tasks.lazy import materialised
-from ablate.tasks.packing import prediction
+from ablate.tasks.model_outputs import prediction
 from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
@@ -181,7 +181,7 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
         raise InputError(
             f"the model returned an object of type {type(output).__name__}, not a tensor", hint=hint
         )
-    check_shape(task, list(output.shape), len(x))
+    check_shape(task, list(task.evaluation.predicted(output).shape), len(x))
     if not output.is_floating_point():
         raise InputError(f"the model returned {output.dtype}", hint="return floating-point logits")
     if not output.requires_grad:

@@ -17,7 +17,8 @@ from ablate.records.errors import InputError, unknown
 from ablate.records.words import joined
 from ablate.tasks.batch_loss import BatchForm, positional
 from ablate.tasks.metric_table import CRITERIA, Criterion
-from ablate.tasks.packing import OutputForm, Outputs, Packing
+from ablate.tasks.model_outputs import OutputForm, Outputs
+from ablate.tasks.packing import Packing
 from ablate.tasks.split import Split
 from ablate.tasks.user_code import UserCode
 
@@ -72,7 +73,8 @@ class CustomLoss:
     """A user's loss on packed tensors.
 
     shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None if they are
-    one tensor. others: names of the model's outputs beside "logits", which the function does not get. batch: how targets stand beside inputs, for
+    one tensor. others: the model's outputs beside the prediction, which the function does not get. prediction: the path of that one among
+    `outputs`, from which the criterion's metrics are computed; None: from all. batch: how targets stand beside inputs, for
     a function that takes both; a `target` is then what `BatchForm.joined` returns.
     """
 
@@ -82,12 +84,15 @@ class CustomLoss:
     targets: Packing | None = None
     others: tuple[str, ...] = ()
     batch: BatchForm | None = None
+    prediction: tuple[str | int, ...] | None = None
 
     @classmethod
     def of(cls, function: Callable[[Any, Any], Any], form: OutputForm, train: Split) -> CustomLoss:
         """The loss of outputs of that form and of examples like those of `train`."""
         batch = BatchForm.of(function, train)
-        return cls(function, form.shape, form.packing, train.target_packing, form.others, batch)
+        return cls(
+            function, form.shape, form.packing, train.target_packing, form.others, batch, form.prediction
+        )
 
     def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
         """One lane: outputs `[B, …]`, target `[B, …]` -> `[B]`, or the mean `[]`. Raises InputError."""
@@ -122,6 +127,12 @@ class CustomLoss:
             else _named(self.outputs.unpack(outputs))
         )
         return shaped, target if self.targets is None else self.targets.unpack(target)
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """The prediction among packed outputs, `[…, *shape]`; `outputs` itself where it is all of them."""
+        if self.prediction is None or self.outputs is None:
+            return outputs
+        return self.outputs.part(self.prediction, outputs)
 
     def plain(self, target: Tensor) -> Tensor:
         """The targets alone, `[…, *shape]`."""
@@ -159,7 +170,7 @@ class CustomLoss:
         called = f"it was called with outputs {described(outputs)} and {second}"
         if not self.others:
             return called
-        return f"{called}: the model's 'logits' alone, without {joined([repr(name) for name in self.others])}; a loss that needs them gets all outputs of a task without criterion= and output="
+        return f"{called}: the model's prediction alone, without {joined([repr(name) for name in self.others])}, and it failed on all outputs, too"
 
 
 def _named(values: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ablate.tasks.held_values import HeldValues, layer_attributes
 from ablate.tasks.lazy import materialised
-from ablate.tasks.packing import Adapted
+from ablate.tasks.model_outputs import Adapted
 from ablate.tasks.syntax import code_of, sha256
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import repeatable

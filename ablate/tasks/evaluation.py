@@ -65,13 +65,17 @@ class Evaluation:
             return self.code.example_loss(outputs, target)
         return self.loss.of_lanes(outputs, target, together=self.together)
 
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """The outputs that the criterion judges: the prediction, where a loss gets others with it."""
+        return outputs if self.loss is None else self.loss.predicted(outputs)
+
     def plain(self, y: Tensor) -> Tensor:
         """The targets alone, as in the split, of those that this class takes."""
         return y if self.loss is None else self.loss.plain(y)
 
     def hits(self, outputs: Tensor, target: Tensor) -> Tensor | None:
         """Accuracy on the batch, `[K]`; None if undefined. `target`: `Batch.target`."""
-        return self.code.hits(outputs, self.plain(target))
+        return self.code.hits(self.predicted(outputs), self.plain(target))
 
     def plain_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The loss of one lane's batch by torch's own function, or the user's; a scalar."""
@@ -128,6 +132,7 @@ class Evaluation:
 
     def _reduced(self, collected: Tensor, y: Tensor) -> Tensor:
         """The summary from which the criterion's metrics are computed."""
+        collected = self.predicted(collected)
         if not (isinstance(self.code, Dense) and self.whole):
             return collected
         rows = self.rows(self.batch_size)

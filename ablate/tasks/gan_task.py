@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablate.records.arguments import known_arguments, parameters_of
 from ablate.surgery.adversarial_pair import AdversarialPair, is_generator, pair_of
 from ablate.tasks import data
-from ablate.tasks.packing import Adapted
+from ablate.tasks.model_outputs import Adapted
 from ablate.tasks.task import Task
 from ablate.tasks.user_splits import positive
 

@@ -23,10 +23,14 @@ def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) 
 
     For a custom loss by L-BFGS from zero; zeros if that finds nothing better.
     """
-    initial = evaluation.code.constant(evaluation.plain(y), shape)
-    if evaluation.loss is None:
-        return initial
     loss = evaluation.loss
+    if loss is None:
+        return evaluation.code.constant(evaluation.plain(y), shape)
+    initial = (
+        evaluation.code.constant(evaluation.plain(y), shape)
+        if loss.prediction is None
+        else torch.zeros(shape)
+    )
     some = y[:ROWS]
     start = initial.float().expand(1, 1, *shape)[0, 0].clone()
     return fitted(start, lambda outputs: loss.mean(outputs.expand(len(some), *shape), some))[None, None]

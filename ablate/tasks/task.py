@@ -29,7 +29,7 @@ from ablate.tasks.metric_table import (
     metric_info,
     selection_metric,
 )
-from ablate.tasks.packing import OutputForm, output_form
+from ablate.tasks.model_outputs import OutputForm, output_form
 from ablate.tasks.requirements import discrete_inputs, lacking
 from ablate.tasks.split import Split, data_sha256
 from ablate.tasks.task_arguments import adapted, checked_model, checked_name

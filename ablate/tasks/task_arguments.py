@@ -14,7 +14,7 @@ from torch import nn
 from ablate.records.errors import InputError
 from ablate.tasks.custom_loss import CustomLoss
 from ablate.tasks.metric_table import Criterion
-from ablate.tasks.packing import Adapted, output_form, returns_several
+from ablate.tasks.model_outputs import Adapted, output_form, returns_several
 from ablate.tasks.split import Split
 from ablate.tasks.user_code import FAILED, tried
 
@@ -46,8 +46,8 @@ def adapted(
     criterion: Criterion,
     loss: Callable[[Any, Any], Any] | None = None,
 ) -> Callable[[], nn.Module]:
-    """The model with one tensor as input and one as output: `Adapted` where the user's has several of either, else unchanged. `loss`: a custom one, which
-    says whether it takes "logits" alone or all outputs."""
+    """The model with one tensor as input and one as output: `Adapted` where the user's has several of either, else unchanged. `loss`: a custom one, which is
+    tried: it gets the prediction alone, or all outputs if it fails on that and takes these."""
     several = (
         train.packing is not None or output is not None or returns_several(model, train.x[:2])
         if not isinstance(model, Adapted)
@@ -57,15 +57,15 @@ def adapted(
     if not several:
         return model
     made = Adapted(model, train.packing, output, whole)
-    return replace(made, logits=True) if whole and loss is not None and takes_all(made, train, loss) else made
+    return replace(made, every=True) if loss is not None and takes_all(made, train, loss) else made
 
 
 def takes_all(model: Adapted, train: Split, loss: Callable[[Any, Any], Any]) -> bool:
-    """Whether a loss fails on the output "logits" of a model that has others beside it, and takes all of them."""
+    """Whether a loss fails on the prediction of a model that has other outputs beside it, and takes all of them."""
     x = train.x[:TRIED]
     if tried(model, x) is FAILED or not output_form(model, x).others:
         return False
-    return not _takes(loss, model, train) and _takes(loss, replace(model, logits=True), train)
+    return not _takes(loss, model, train) and _takes(loss, replace(model, every=True), train)
 
 
 def _takes(loss: Callable[[Any, Any], Any], model: Adapted, train: Split) -> bool:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ablate.records.errors import InputError
 from ablate.tasks import data
 from ablate.tasks.items import Survey
-from ablate.tasks.packing import Adapted, is_nested
+from ablate.tasks.model_outputs import Adapted
+from ablate.tasks.packing import is_nested
 from ablate.tasks.user_code import FAILED, tried
 
 NOTE = (

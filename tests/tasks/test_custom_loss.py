@@ -9,10 +9,11 @@ import torchmetrics
 from torch import nn
 
 from ablate.records.errors import InputError
+from ablate.tasks.chance_level import chance_level
 from ablate.tasks.check import check
 from ablate.tasks.custom_loss import CustomLoss
 from ablate.tasks.describe import prior_loss
-from ablate.tasks.packing import Outputs
+from ablate.tasks.model_outputs import Outputs
 from ablate.tasks.task import Task
 
 G = torch.Generator().manual_seed(0)
@@ -140,6 +141,12 @@ class Scores:
     hidden: torch.Tensor
 
 
+@dataclass
+class Deep:
+    logits: torch.Tensor
+    aside: torch.Tensor
+
+
 def test_a_dataclass_and_a_dict_have_their_outputs_as_attributes():
     def loss(outputs, x):
         return (outputs.x - x).square().mean(1) + outputs["mean"].square().mean(1)
@@ -172,10 +179,62 @@ def test_a_loss_that_needs_more_than_the_logits_gets_all_outputs(returns):
         made = task(model=lambda: WithLogits(returns), loss=loss)
         check(made)
         widths[loss] = made.model()(X[:8]).shape[1]
-        assert task(model=lambda: WithLogits(returns), loss=loss, output="logits").output_form.packing is None
+        named = task(model=lambda: WithLogits(returns), loss=loss, output="logits")
+        assert (named.output_form.packing is None) == (loss is of_logits)
     assert widths == {of_all: 8, of_logits: 3}
-    with pytest.raises(InputError, match="the model's 'logits' alone, without 'hidden'"):
+    with pytest.raises(InputError, match="the model's prediction alone, without 'hidden'"):
         check(task(model=lambda: WithLogits(returns), loss=wrong))
+
+
+@pytest.mark.parametrize("output", [None, "logits"])
+def test_a_criterion_judges_the_prediction_while_the_loss_gets_all_outputs(output):
+    def with_penalty(outputs, y):
+        return F.cross_entropy(outputs["logits"], y, reduction="none") + outputs["hidden"].abs().mean(1)
+
+    def returns(logits, hidden):
+        return {"hidden": hidden, "logits": logits}
+
+    made = task(
+        model=lambda: WithLogits(returns), loss=with_penalty, criterion="classification", output=output
+    )
+    check(made)
+    module, plain = made.model().eval(), WithLogits(returns).eval()
+    plain.load_state_dict(module.state_dict())
+    outputs = plain(X)
+    found = made.evaluation.metrics(module(X)[None].detach(), Y, ["accuracy", "loss"])
+    assert found["accuracy"].item() == pytest.approx(
+        (outputs["logits"].argmax(1) == Y).double().mean().item()
+    )
+    assert found["loss"].item() == pytest.approx(with_penalty(outputs, Y).mean().item(), rel=1e-5)
+    assert made.evaluation.hits(module(X)[None], Y[None]).item() == pytest.approx(found["accuracy"].item())
+    assert 0.2 < chance_level(made, "accuracy") < 0.6
+
+
+def test_deep_supervision_of_a_segmentation_is_a_loss_of_all_outputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head, self.aside = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)  # fmt: skip
+
+        def forward(self, x):
+            hidden = torch.relu(self.body(x))
+            return Deep(self.head(hidden), self.aside(hidden))
+
+    def both(outputs, y):
+        one, other = (F.cross_entropy(part, y, reduction="none").mean((1, 2)) for part in (outputs.logits, outputs.aside))  # fmt: skip
+        return one + 0.4 * other
+
+    images = torch.randn(24, 1, 6, 6, generator=G)
+    made = Task(Two, (images, (images[:, 0] > 0).long()), criterion="segmentation", loss=both)
+    check(made)
+    module, plain = made.model().eval(), Two().eval()
+    plain.load_state_dict(module.state_dict())
+    y = made.validation.y
+    with torch.no_grad():
+        outputs, packed = plain(made.validation.x), module(made.validation.x)
+    found = made.evaluation.metrics(made.evaluation.collect(packed[None], y), y, ["accuracy", "loss"])
+    assert found["accuracy"].item() == pytest.approx((outputs.logits.argmax(1) == y).double().mean().item())
+    assert found["loss"].item() == pytest.approx(both(outputs, y).mean().item(), rel=1e-5)
 
 
 def test_nested_targets_reach_the_loss_as_they_were_given():
