@@ -93,7 +93,7 @@ def command_for_tricks(data: ReportData, tricks: Sequence[str], pairs: Sequence[
 
 
 def budget_that_tunes(data: ReportData, share: float = 1.0) -> str | None:
-    """The budget that tunes the arms of a ranking which did not, or a `share` of them; None where they were tuned, or a budget in runs need not grow."""
+    """The budget that tunes the arms of a ranking which did not, or a `share` of them; None where they were tuned. At least what the ranking had, if that is a time."""
     design = data.design or {}
     if not (least := design.get("tuned_from")):
         return None
