@@ -17,12 +17,18 @@ KINDS = ("trick",)
 def new(
     kind: Annotated[str, typer.Argument(metavar="trick", help="What to create: trick.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, lower case: my_trick.")],
+    seam: Annotated[
+        str,
+        typer.Option(help="Where it acts: gradient, criterion, model, optimizer, schedule or data."),
+    ] = "gradient",
     out: NewFiles = Path(),
     json: Json = False,
 ) -> None:
-    """Write a working trick with its test; change it, and use it with --tricks.
+    """Write a working trick of a seam with its test; change it, and use it with --tricks.
 
-    Examples: ablate new trick my_trick · ablate study --tricks my_trick.py · pytest test_my_trick.py
+    gradient: a change of gradients; criterion: of the loss or the target; model: surgery; optimizer: an update rule;
+    schedule: of the learning rate; data: a change of batches.
+    Examples: ablate new trick my_trick · ablate new trick my_loss --seam criterion · ablate study --tricks my_trick.py · pytest test_my_trick.py
     """
     from ablate.api.trick_template import trick_files
     from ablate.catalogue.registry import registry
@@ -34,7 +40,7 @@ def new(
         raise InputError(f"'{name}' cannot name a trick", hint="use lower-case letters, digits and '_'")
     if name in registry():
         raise InputError(f"there already is a trick '{name}'", hint="choose another name")
-    written = write_new(out, trick_files(name))
+    written = write_new(out, trick_files(name, seam))
     if json:
         print_json({"files": [str(path) for path in written]})
         return

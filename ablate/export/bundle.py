@@ -193,8 +193,10 @@ class Bundle:
                 self.live[module] = loaded
         return self.modules[module]
 
-    def own_file(self, module: ModuleType, path: Path) -> str:
-        """The name that a user's file, loaded as `module`, has here."""
+    def trick_module(self, module: ModuleType, path: Path) -> str:
+        """The name that a trick's file, loaded as `module`, has here. One of the user's own is read, for it cannot be imported by name."""
+        if module.__name__ in sys.modules:
+            return module.__name__
         self.modules.setdefault(module.__name__, SourceModule.read(module.__name__, path))
         self.live[module.__name__] = module
         return module.__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -63,7 +62,7 @@ class LoopText:
 
     def _module(self, code: ModuleType, name: str) -> str:
         path = self.catalogue.entry(name).path
-        return self.bundle.own_file(code, Path(path)) if code.__name__ not in sys.modules else code.__name__
+        return self.bundle.trick_module(code, Path(path))
 
     @property
     def optimizer(self) -> str:

@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import nn
 
@@ -50,6 +51,8 @@ class Surgery:
             yield "    remove()"
         yield from self._attention(bundle)
         names = [name for name in recipe if self.catalogue[name].seam == "model" and name != INIT]
+        for name in names:
+            bundle.trick_module(self.catalogue.code(name), Path(self.catalogue.entry(name).path))
         seeds = {seeded(self.run.seed, f"surgery {name}"): f"{name}_generator" for name in names}
         text = LayerText(bundle, self.calls, self._layer_expressions(), seeds)
         changes = list(self._replaced(text))

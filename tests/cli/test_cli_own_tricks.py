@@ -5,11 +5,18 @@ import runpy
 import subprocess
 import sys
 import tomllib
+from functools import partial
+from pathlib import Path
 
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
+from ablate import testing
+from ablate.api import trick_template
+from ablate.api.trick_template import TEMPLATES
+from ablate.catalogue import literal
 from ablate.ledger.store import Ledger
+from ablate.testing import with_kernels
 
 SEARCH = ("--stages", "search,report", *INLINE)
 
@@ -23,23 +30,65 @@ def here(tmp_path, monkeypatch, capsys):
     return tmp_path
 
 
-def test_what_new_trick_writes_is_formatted_and_passes_its_own_test(here):
+FAULTS = {
+    "gradient": ("g * scale", "g * scale + 1e-3"),
+    "criterion": ("cross_entropy - strength", "cross_entropy + strength"),
+    "model": ("x * self.gain", "x + self.gain"),
+    "optimizer": ("(1 - mu) * g", "g - mu"),
+    "schedule": ("(1 - floor) * share", "(1 - floor) * share**2"),
+    "data": ("x + sigma * noise", "x + sigma * noise.abs()"),
+}
+"""Seam -> code of its template, and what a mistake makes of it."""
+
+
+def test_every_seam_with_a_template_is_tested():
+    files = {path.name for path in (Path(trick_template.__file__).parent / "trick_templates").iterdir()}
+    assert set(FAULTS) == set(TEMPLATES)
+    assert files == {f"{start}{seam}.py.txt" for start in ("", "test_") for seam in TEMPLATES}
+
+
+@pytest.mark.parametrize("seam", TEMPLATES)
+def test_what_new_trick_writes_is_formatted_and_passes_its_own_test(seam, tmp_path, monkeypatch, capsys):
+    """Of the conformance suite's groups, each in every kernel, a fifth for a seam: kernels in turn, as in test_conformance.py."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(testing, "with_kernels", partial(a_fifth, TEMPLATES.index(seam)))
+    said = ablate(capsys, "new", "trick", "halved", "--seam", seam, "--json")
     names = ["halved.py", "test_halved.py"]
+    assert json.loads(said.out)["files"] == names
     for command in (
         ["ruff", "check", "--isolated", "--select", "E,F,W,I,UP,B", *names], ["ruff", "format", "--isolated", "--check", *names],
     ):  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=here
-        )
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+    assert literal.read(Path("halved.py")).seam == seam
     written = runpy.run_path("test_halved.py")
     tests = {name for name in written if name.startswith("test_")}
     assert tests == {"test_equals_its_formula", "test_conforms"}
     written["test_equals_its_formula"](3)
     written["test_conforms"]()
-    (here / "halved.py").write_text((here / "halved.py").read_text().replace("g * scale", "g * scale + 1e-3"))
+    text = Path("halved.py").read_text()
+    assert text.count(FAULTS[seam][0]) == 1
+    Path("halved.py").write_text(text.replace(*FAULTS[seam]))
     with pytest.raises(AssertionError):
         written["test_equals_its_formula"](3)
+
+
+def a_fifth(number, checks, name):
+    """Every fifth of a trick's tasks and kernels: with three tasks and four kernels no two have a task or a kernel in common."""
+    every = with_kernels(checks, name)
+    return every[number % 5 :: 5]
+
+
+def test_a_seam_without_a_template_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for seam, message in (
+        ("weights", "unknown seam 'weights'; known: criterion, data, gradient, model, optimizer, schedule"),
+        ("gradiant", "unknown seam 'gradiant'; did you mean 'gradient'?"),
+        ("precision", "there is no template for the seam 'precision'; there are criterion, data, gradient, model, optimizer, schedule"),
+    ):  # fmt: skip
+        said = ablate(capsys, "new", "trick", "halved", "--seam", seam)
+        assert (said.code, said.err, said.out) == (2, f"ablate: {message}\n", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_new_trick_overwrites_nothing(here, capsys):

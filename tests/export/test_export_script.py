@@ -384,6 +384,18 @@ def test_a_trick_of_one_s_own(tmp_path):
     assert "SHARE = 0.5" in script.text
 
 
+def test_a_trick_of_one_s_own_of_each_seam(tmp_path):
+    from ablate.api.trick_template import TEMPLATES, trick_files
+    from ablate.catalogue.own_tricks import own_tricks, using_tricks
+
+    for seam in TEMPLATES:
+        (tmp_path / f"own_{seam}.py").write_text(trick_files(f"own_{seam}", seam)[f"own_{seam}.py"])
+    with using_tricks(own_tricks([str(tmp_path / f"own_{seam}.py") for seam in TEMPLATES])):
+        recipe = {f"own_{seam}": {} for seam in TEMPLATES}
+        script = check_same(task(Block), recipe, folder_in(tmp_path, "run"))
+    assert "class TrainedScale(" in script.text, "a layer of a file that cannot be imported by name"
+
+
 def test_what_cannot_be_written_out_is_told_in_a_line():
     held = nn.Linear(5, 2).requires_grad_(False)  # frozen, which runs may share
 
