@@ -70,7 +70,7 @@ def instead(
 
     The fact's `helped` has what was tried, and the `found` gain of the recipe that was not better; None where nothing helps the baseline, or what
     does was compared with it already. Where the budget leaves no runs to tune several tricks together, only the largest effect is tried, on as many
-    seeds as it needs.
+    seeds as it needs and the budget leaves.
     """
     baseline = tuned[reference_of(ADD_ONE)].recipe
     bad = hurting(fact)
@@ -86,7 +86,7 @@ def instead(
         if _tuning_runs(budget, len(rungs)) + len(rungs) * pairs > left:
             if last is None:
                 continue
-            pairs = needed
+            pairs = min(needed, max(LEAN_PAIRS[0], int(left)))
         climbed = climb(stage, budget, baseline, rungs, last, pairs, fact)
         fact["helped"] = {
             "recipe": climbed.top.to_dict(), "changes": [arm.trick for arm in rungs], "gain": climbed.gain, "found": before.gain,
