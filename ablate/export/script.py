@@ -207,7 +207,7 @@ def _wrapped(bundle: Bundle, wrapping: Adapted | None, task: Task, *, writes: bo
         call = (
             "(), inputs" if isinstance(given, dict) else "inputs" if isinstance(given, tuple) else "(inputs,)"
         )
-    if (wrapping.whole or wrapping.every) and task.output_form.packing is not None:
+    if task.output_form.packing is not None:
         leaves = bundle.add("ablate.tasks.packing", "leaves_of")
         form = bundle.add("ablate.tasks.model_outputs", "as_nested")
         return inputs, call, f"torch.cat([value.reshape(len(value), -1) for _, value in {leaves}({form}(outputs))], dim=1)"  # fmt: skip

@@ -127,8 +127,7 @@ def grow_search(session: Session, space: Space) -> None:
             f"the search has changed ({'; '.join(changes[:NAMED])}{more}): {len(kept)} trials are kept{left}"
         )
     count = trials_of(session, fact := {**fact, **note})
-    wanted = asked.trials + int(fact.get("outside", 0))
-    if count > wanted:
+    if count > _requested(session, fact):
         session.progress.say(
             f"search: {count} trials exist already and are kept; {asked.trials} were requested"
         )
@@ -180,9 +179,14 @@ def trials_of(session: Session, fact: Mapping[str, Any] | None = None) -> int:
     """The trials of the search: as many as are requested, beside those outside its present space, but no fewer than a search that has already ended had, and
     no more than its budget had time for (`search.stopped`). `fact`: of the search, by default the ledger's."""
     fact = session.ledger.fact("search", {}) if fact is None else fact
-    asked = session.study.search.trials + int(fact.get("outside", 0))
+    asked = _requested(session, fact)
     stopped = fact.get("stopped")
     if stopped and stopped["budget"] == session.study.rank.budget:
         asked = min(asked, stopped["trials"])
     done = int(fact.get("done") or (sum(fact.get("outcomes", {}).values()) if fact.get("best") else 0))
     return max(done, asked)
+
+
+def _requested(session: Session, fact: Mapping[str, Any]) -> int:
+    """The trials that are requested, beside those outside the present space."""
+    return session.study.search.trials + int(fact.get("outside", 0))

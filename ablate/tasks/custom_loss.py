@@ -18,7 +18,7 @@ from ablate.records.words import joined
 from ablate.tasks.batch_loss import BatchForm, positional
 from ablate.tasks.metric_table import CRITERIA, Criterion
 from ablate.tasks.model_outputs import OutputForm, Outputs
-from ablate.tasks.packing import Packing
+from ablate.tasks.packing import Packing, Path
 from ablate.tasks.split import Split
 from ablate.tasks.user_code import UserCode
 
@@ -84,7 +84,7 @@ class CustomLoss:
     targets: Packing | None = None
     others: tuple[str, ...] = ()
     batch: BatchForm | None = None
-    prediction: tuple[str | int, ...] | None = None
+    prediction: Path | None = None
 
     @classmethod
     def of(cls, function: Callable[[Any, Any], Any], form: OutputForm, train: Split) -> CustomLoss:
@@ -170,7 +170,9 @@ class CustomLoss:
         called = f"it was called with outputs {described(outputs)} and {second}"
         if not self.others:
             return called
-        return f"{called}: the model's prediction alone, without {joined([repr(name) for name in self.others])}, and it failed on all outputs, too"
+        return (
+            f"{called}: the model's prediction alone, without {joined([repr(name) for name in self.others])}"
+        )
 
 
 def _named(values: Any) -> Any:

@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ablate.records.errors import InputError
-from ablate.tasks.packing import leaves_of
+from ablate.tasks.packing import Path, leaves_of
 from ablate.tasks.user_code import SeparateDraws, UserCode, seed_generators
 
-Path = tuple[str | int, ...]
 Values = dict[Path, Tensor | np.ndarray]
 """An item's tensors (arrays for text), by the path in (x, y): `("x",)`, `("y", "mask")`."""
 Source = Dataset[Any]

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks import memory_limit
-from ablate.tasks.item_reader import Path, Reader, Values, epoch_aware, item_of
-from ablate.tasks.packing import leaves_of, nested
+from ablate.tasks.item_reader import Reader, Values, epoch_aware, item_of
+from ablate.tasks.packing import Path, leaves_of, nested
 from ablate.tasks.user_code import draws
 
 TRIED = 32

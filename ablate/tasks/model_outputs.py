@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from ablate.records.errors import InputError, unknown
-from ablate.tasks.packing import Leaf, Packing, leaves_of
+from ablate.tasks.packing import Leaf, Packing, Path, leaves_of
 from ablate.tasks.user_code import FAILED, tried
 
 
@@ -58,6 +58,10 @@ class Adapted:
             module.__class__ = _subclass(type(module), self)
         return module
 
+    def packed(self, outputs: Any) -> list[tuple[Path, Tensor]]:
+        """(path, tensor `[B, …]`) of the outputs that are packed; nothing where the prediction is all that is used."""
+        return several_outputs(outputs, every=self.every) if self.whole or self.every else []
+
 
 def _subclass(kind: type[nn.Module], adapted: Adapted) -> type[nn.Module]:
     packing, output = adapted.packing, adapted.output
@@ -68,8 +72,8 @@ def _subclass(kind: type[nn.Module], adapted: Adapted) -> type[nn.Module]:
             outputs = kind.forward(self, **inputs)
         else:
             outputs = kind.forward(self, *(inputs if isinstance(inputs, tuple) else (inputs,)))
-        if (adapted.whole or adapted.every) and (several := several_outputs(outputs, every=adapted.every)):
-            return torch.cat([value.reshape(value.shape[0], -1) for _, value in several], dim=1)
+        if packed := adapted.packed(outputs):
+            return torch.cat([value.reshape(value.shape[0], -1) for _, value in packed], dim=1)
         return prediction(outputs, output)
 
     body = {"forward": forward, "users_class": kind, "__module__": kind.__module__, "__qualname__": kind.__qualname__}  # fmt: skip
@@ -83,14 +87,13 @@ def users_own(module: nn.Module) -> nn.Module:
     return module
 
 
-def several_outputs(outputs: Any, *, every: bool = False) -> list[tuple[tuple[str | int, ...], Tensor]]:
+def several_outputs(outputs: Any, *, every: bool = False) -> list[tuple[Path, Tensor]]:
     """(path, tensor `[B, …]`) of all outputs of a model that returns several; nothing if one is called "logits", unless `every` one is wanted."""
-    outputs = outputs if isinstance(outputs, Tensor | Proxy) else as_nested(outputs)
-    if (
-        isinstance(outputs, Tensor | Proxy)
-        or not isinstance(outputs, Mapping | tuple)
-        or (not every and isinstance(outputs, Mapping) and "logits" in outputs)
-    ):
+    if isinstance(outputs, Tensor | Proxy):
+        return []
+    outputs = as_nested(outputs)
+    named = isinstance(outputs, Mapping)
+    if not (named or isinstance(outputs, tuple)) or (named and not every and "logits" in outputs):
         return []
     leaves = list(leaves_of(outputs))
     if len(leaves) < 2:
@@ -115,7 +118,7 @@ class OutputForm:
     shape: tuple[int, ...]
     packing: Packing | None = None
     others: tuple[str, ...] = ()
-    prediction: tuple[str | int, ...] | None = None
+    prediction: Path | None = None
 
     @property
     def flat(self) -> tuple[int, ...]:
@@ -125,30 +128,24 @@ class OutputForm:
 
 def output_form(model: Callable[[], nn.Module], x: Tensor) -> OutputForm:
     """The form of the outputs of a fresh model on the examples `x`."""
-    module = model()
-    if isinstance(model, Adapted):
-        module, inputs = users_own(module), x if model.packing is None else model.packing.unpack(x)
-    else:
-        inputs = x
+    wrapped = model if isinstance(model, Adapted) else Adapted(model, None, None)
+    module = users_own(model()).eval()
+    inputs = x if wrapped.packing is None else wrapped.packing.unpack(x)
     with torch.no_grad():
-        outputs = module.eval()(**inputs) if isinstance(inputs, dict) else module.eval()(*(inputs if isinstance(inputs, tuple) else (inputs,)))  # fmt: skip
-    wrapped = model if isinstance(model, Adapted) else None
-    output, every = (wrapped.output, wrapped.every) if wrapped else (None, False)
-    chosen = "logits" if output is None else output
-    if several := several_outputs(outputs, every=every):
-        leaves = tuple(Leaf(path, tuple(value.shape[1:]), torch.float32) for path, value in several)
-        paths = [leaf.path for leaf in leaves]
-        return OutputForm((), Packing(leaves), prediction=(chosen,) if every and (chosen,) in paths else None)
-    outputs = outputs if isinstance(outputs, Tensor) else as_nested(outputs)
-    names = (
-        tuple(outputs)
-        if isinstance(outputs, Mapping)
-        else range(len(outputs))
-        if isinstance(outputs, tuple)
-        else ()
-    )
-    others = tuple(str(name) for name in names if name != chosen)
-    return OutputForm(tuple(prediction(outputs, output).shape[1:]), others=others)
+        outputs = module(**inputs) if isinstance(inputs, dict) else module(*(inputs if isinstance(inputs, tuple) else (inputs,)))  # fmt: skip
+    chosen = "logits" if wrapped.output is None else wrapped.output
+    if packed := wrapped.packed(outputs):
+        leaves = tuple(Leaf(path, tuple(value.shape[1:]), torch.float32) for path, value in packed)
+        has_it = wrapped.every and any(leaf.path == (chosen,) for leaf in leaves)
+        return OutputForm((), Packing(leaves), prediction=(chosen,) if has_it else None)
+    others = tuple(str(name) for name in _names(outputs) if name != chosen)
+    return OutputForm(tuple(prediction(outputs, wrapped.output).shape[1:]), others=others)
+
+
+def _names(outputs: Any) -> list[Any]:
+    """The keys, or the positions, of several outputs; none of a tensor."""
+    nested = outputs if isinstance(outputs, Tensor | Proxy) else as_nested(outputs)
+    return list(nested) if isinstance(nested, Mapping) else list(range(len(nested))) if isinstance(nested, tuple) else []  # fmt: skip
 
 
 def returns_several(model: Callable[[], nn.Module], x: Tensor) -> bool:
@@ -166,8 +163,7 @@ def prediction(outputs: Any, output: str | int | None) -> Tensor:
     if isinstance(outputs, Tensor | Proxy):
         return outputs  # type: ignore[return-value]  # a Proxy stands for the tensor where the model is traced
     form, outputs = type(outputs).__name__, as_nested(outputs)
-    names: list[Any] = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
-    asked = output
+    names, asked = _names(outputs), output
     if output is None:
         output = "logits" if "logits" in names else names[0] if len(names) == 1 else None
     value = outputs[output] if output in names else getattr(outputs, str(output or "logits"), None)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 
+Path = tuple[str | int, ...]
+"""Where a leaf stands in nested inputs or outputs: keys and positions."""
 Convert = Callable[[Any, str], Tensor]
 EXACT = 2**53
 """Largest integer up to which float64 holds all integers."""
@@ -26,7 +28,7 @@ EXACT = 2**53
 class Leaf:
     """One tensor of nested inputs: `path` of keys (positions in a tuple), shape of an example, type."""
 
-    path: tuple[str | int, ...]
+    path: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
 
@@ -64,7 +66,7 @@ class Packing:
             f"{leaf.title} {dtype} {list(leaf.shape)}" for leaf, dtype in zip(self.leaves, types, strict=True)
         )
 
-    def part(self, path: tuple[str | int, ...], x: Tensor) -> Tensor:
+    def part(self, path: Path, x: Tensor) -> Tensor:
         """`[…, F]` -> the leaf at `path`, `[…, *shape]`."""
         start = 0
         for leaf in self.leaves:
@@ -91,7 +93,7 @@ def is_nested(x: Any) -> bool:
     return isinstance(x, Mapping | tuple)
 
 
-def leaves_of(x: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def leaves_of(x: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """(path, value) of the leaves of nested inputs, i.e. all but mappings and tuples, in order."""
     if isinstance(x, Mapping):
         for key in x:
@@ -103,11 +105,11 @@ def leaves_of(x: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
         yield path, x
 
 
-def nested(leaves: list[tuple[tuple[str | int, ...], Any]]) -> Any:
+def nested(leaves: list[tuple[Path, Any]]) -> Any:
     """The inverse of `leaves_of`: integer keys make a tuple."""
     if len(leaves) == 1 and not leaves[0][0]:
         return leaves[0][1]
-    groups: dict[str | int, list[tuple[tuple[str | int, ...], Any]]] = {}
+    groups: dict[str | int, list[tuple[Path, Any]]] = {}
     for path, value in leaves:
         groups.setdefault(path[0], []).append((path[1:], value))
     values = {key: nested(group) for key, group in groups.items()}

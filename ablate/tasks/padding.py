@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ablate.tasks.item_reader import Path, Reader, Values
+from ablate.tasks.item_reader import Reader, Values
+from ablate.tasks.packing import Path
 
 MASK: Path = ("x", "attention_mask")
 IDS: Path = ("x", "input_ids")

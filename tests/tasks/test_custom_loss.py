@@ -210,6 +210,21 @@ def test_a_criterion_judges_the_prediction_while_the_loss_gets_all_outputs(outpu
     assert 0.2 < chance_level(made, "accuracy") < 0.6
 
 
+@pytest.mark.parametrize("returns", [lambda logits, hidden: {"scores": logits, "hidden": hidden}, lambda logits, hidden: (logits, hidden > 0)])  # fmt: skip
+def test_outputs_that_nothing_uses_are_not_a_part_of_the_form(returns):
+    """They may even be no real numbers."""
+    made = task(
+        model=lambda: WithLogits(returns),
+        criterion="classification",
+        output=0 if isinstance(returns(0, 0), tuple) else "scores",
+    )
+    check(made)
+    assert made.output_form.flat == (3,)
+    assert made.output_form.packing is None
+    assert made.model()(X[:8]).shape == (8, 3)
+    assert 0.2 < chance_level(made, "accuracy") < 0.6
+
+
 def test_deep_supervision_of_a_segmentation_is_a_loss_of_all_outputs():
     class Two(nn.Module):
         def __init__(self):
