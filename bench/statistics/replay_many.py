@@ -35,11 +35,15 @@ class Outcome:
     look: NDArray[np.int64]
     pairs: NDArray[np.int64]
     runs: NDArray[np.int64]
+    levels: tuple[float, ...]
 
     @property
     def half(self) -> Array:
-        """Half the length of the 95 % interval."""
-        return np.asarray(special.stdtrit(np.maximum(self.df, 1), 0.975)) * self.se
+        """Half the length of the interval: of 95 %, and up to 97.5 % where an arm is decided before the last look."""
+        by_look = 1 - 2 * np.minimum(self.levels, 0.025)
+        by_look[-1] = 0.0
+        nominal = np.where(self.code == UNDECIDED, 0.0, by_look[self.look]).clip(0.95, 0.975)
+        return np.asarray(special.stdtrit(np.maximum(self.df, 1), (1 + nominal) / 2)) * self.se
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def replay_many(
                 hopeful |= sign | small
             stopped |= open_ & ~hopeful
     pairs_of_arms = np.array(racing.pairs)[look]
-    return Outcome(effect, se, df, code, look, pairs_of_arms, pairs_of_arms.sum(axis=1) + runs)
+    return Outcome(effect, se, df, code, look, pairs_of_arms, pairs_of_arms.sum(axis=1) + runs, racing.levels)
 
 
 def _cumulative(values: Array) -> Array:
@@ -160,7 +164,7 @@ def _welch(first: Array, first_df: Array, second: Array, second_df: Array) -> tu
 
 
 def _moderated(variance: Array, df: Array) -> tuple[Array, Array]:
-    """Smyth's moderated variances along the last axis, with limma's bound of the degrees of freedom."""
+    """Smyth's moderated variances along the last axis, none below an arm's own, with limma's bound of the degrees of freedom."""
     half = df / 2
     logs = np.log(variance) - special.digamma(half) + np.log(half)
     mean = logs.mean(axis=1, keepdims=True)
@@ -172,7 +176,7 @@ def _moderated(variance: Array, df: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
         mixed = (prior_df * prior + df * variance) / (prior_df + df)
     total = np.minimum(prior_df + df, df.sum(axis=1, keepdims=True))
-    return np.where(finite, mixed, prior), np.maximum(total, df)
+    return np.maximum(np.where(finite, mixed, prior), variance), np.maximum(total, df)
 
 
 def _trigamma_inverse(value: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, combinations
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ablate.ranking.designs.racing import PAIRS, Racing, expected_runs
 from ablate.ranking.estimation.moderation import Prior
 from ablate.ranking.estimation.shared_reference import Effect, SharedComparison
 from ablate.ranking.verdicts import racing as verdicts
-from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
+from ablate.ranking.verdicts.racing import Race, automatic_margin, confidence_of, more_pairs, replay
 from ablate.records.errors import InputError
 
 RACING = Racing.up_to(27)
@@ -237,6 +238,45 @@ def test_large_effects_are_decided_early_and_in_the_right_direction() -> None:
         assert rows["a"].look <= 2
 
 
+@pytest.mark.parametrize(
+    ("most", "levels"),
+    [(8, [0.95]), (10, [0.95, 0.95]), (18, [1 - 0.1 / 3, 1 - 0.1 / 3, 0.95]), (27, [0.975] * 3 + [0.95])],
+)
+def test_an_interval_of_an_arm_that_stopped_early_is_wider_but_never_than_its_test(
+    most: int, levels: list[float]
+) -> None:
+    racing = Racing.up_to(most)
+    assert [confidence_of(racing, look) for look in range(len(levels))] == pytest.approx(levels)
+
+
+@pytest.mark.parametrize("most", [8, 10, 18, 27])
+def test_an_interval_agrees_with_its_verdict(most: int) -> None:
+    """It lies inside the margin where there is no measurable effect, and on one side of zero where there is one."""
+    found = set()
+    for seed in range(40):
+        arms, reference = made({"big": 2.0, "some": -0.6, "none": 0.0}, seed)
+        for row in replay(arms, reference, SEEDS, {}, Racing.up_to(most), MARGIN).rows.values():
+            found.add(row.verdict)
+            if row.verdict == "no measurable effect":
+                assert -MARGIN < row.low < row.high < MARGIN
+            elif row.verdict != "undecided":
+                assert row.low * row.high > 0
+    assert {"helps", "no measurable effect"} <= found
+
+
+@pytest.mark.parametrize("effects", [(0.75, -0.75, 0.75), (2.0, 0.0, -1.0)])
+def test_arms_that_stop_where_chance_has_moved_them_have_intervals_that_hold_their_effect(
+    effects: tuple[float, ...],
+) -> None:
+    """Nominal 95 % intervals at the look that decides hold 0.92 and 0.93 of these arms."""
+    held = [
+        row.low <= effect <= row.high
+        for seed in range(300)
+        for effect, row in zip(effects, raced(dict(zip("abc", effects, strict=True)), seed).rows.values(), strict=True)
+    ]  # fmt: skip
+    assert np.mean(held) > 0.94
+
+
 def test_turning_all_signs_turns_all_verdicts() -> None:
     arms, reference = made(MANY)
     race = replay(arms, reference, SEEDS, {}, RACING, MARGIN)
@@ -283,7 +323,8 @@ def test_equal_scores_at_one_rate_are_no_proof_that_an_arm_computes_the_same() -
         for more in ({"tuning_se": {"x": 0.1}}, {"tuning_se": {"x": 0.1}, "copies": ["x"]}, {})
     )
     assert (open_.effect, open_.se, open_.same) == (0.0, 0.1, False)
-    assert open_.high == -open_.low == pytest.approx(1.96 * 0.1, rel=1e-3)
+    decided_early = NormalDist().inv_cdf(1 - 0.025 / 2)
+    assert open_.high == -open_.low == pytest.approx(decided_early * 0.1, rel=1e-3)
     assert open_.verdict == "no measurable effect"
     for row in (copied, plain):
         assert (row.low, row.high, row.same, row.verdict) == (0.0, 0.0, True, "no measurable effect")

@@ -126,6 +126,18 @@ def test_intervals_hold_the_effect_where_arms_differ_in_regression_and_variances
     assert covered.mean() > 0.93
 
 
+def test_an_arm_that_scatters_more_than_the_others_is_no_more_certain_than_by_its_own_runs() -> None:
+    """A common prior would give it a third of its variance; the narrow arms are moderated as ever."""
+    arms, reference = world((0.5,) * 8, more=N)
+    wide = {seed: 4 * value for seed, value in arms["arm0"].items()}
+    effects = compare_to_reference({**arms, "arm0": wide}, reference).effects
+    beta = compare_to_reference({**arms, "arm0": wide}, reference).beta
+    own = np.array([wide[seed] - reference[seed] for seed in wide])
+    assert beta <= 1
+    assert effects["arm0"].se >= 0.999 * float(own.std(ddof=1)) / np.sqrt(N)
+    assert effects["arm0"].se > 2 * max(effects[f"arm{n}"].se for n in range(1, 8))
+
+
 def test_more_runs_of_the_reference_make_no_effect_less_certain() -> None:
     few, many = (
         np.mean(

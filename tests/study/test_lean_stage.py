@@ -255,6 +255,18 @@ def test_where_no_run_is_left_the_largest_effect_alone_is_tried() -> None:
     assert len(fact["ladder"]["seeds"]) == LEAN_PAIRS[0]
 
 
+def test_a_further_ladder_counts_what_tuned_the_first_one_and_the_baseline_s_further_runs() -> None:
+    """The optimizer found gives way to the baseline's, whose rung is tuned; the further ladder has more seeds than the baseline was trained on."""
+    baseline = Recipe.of(CATALOGUE, {"momentum": {}, "swa": {}})
+    world: Any = Simulation(found=Recipe.of(CATALOGUE, {"adamw": {}}), baseline=baseline)
+    world.ranked(**dict.fromkeys(sorted({*TRICKS, *OPTIMIZERS} - {"adamw"}), NO_EFFECT))
+    world.ranked_alone(**dict.fromkeys(sorted(TRICKS), NO_EFFECT) | {"weight_decay": "helps a little"})
+    fact = world.outcome(60)
+    assert fact["helped"]["changes"] == ["weight_decay"]
+    assert len(fact["ladder"]["seeds"]) < fact["helped"]["gain"]["pairs"]
+    assert len(world.runs) <= OVER * 60
+
+
 verdicts = st.sampled_from([NO_EFFECT, HELPS, HURTS, "helps a little", "hurts a little", "undecided"])
 
 

@@ -8,7 +8,8 @@ With a_s an arm's value on seed s, r_s the reference's, S the arm's seeds and A 
 
 β is the regression of an arm's values on its reference's, one for all arms. β = 1 or A = S is the paired difference;
 β = 0 the difference of the two means. The two terms of the second form have no seed in common and so are independent, also
-where an arm's own regression differs from β. The variance of the first is moderated over the arms.
+where an arm's own regression differs from β. The variance of the first is moderated over the arms, but not below an arm's own: where
+arms truly differ in scatter, a common prior makes the widest ones too certain (Phipson et al., Ann. Appl. Stat. 10, 2016).
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def compare_to_reference(
     varied = np.array([not same[name] for name in names], dtype=bool)
     prior = fit_prior(variances[varied], df[varied])
     shrunk, shrunk_df = moderated(variances, df, prior)
+    shrunk = np.fmax(shrunk, variances)
     effects: dict[str, Effect] = {}
     for number, name in enumerate(names):
         count = len(rests[name])

@@ -18,6 +18,7 @@ from ablate.ranking.estimation.shared_reference import SharedComparison, compare
 from ablate.ranking.verdicts.sequential import (
     LARGE_SHARE,
     MARGIN_IN_SIGMA,
+    UNDECIDED_CODE,
     codes,
     equivalence,
     half_width,
@@ -29,7 +30,8 @@ from ablate.ranking.verdicts.sequential import (
 )
 
 Array = NDArray[np.float64]
-CONFIDENCE = 0.95
+CONFIDENCE, STOPPED_CONFIDENCE = 0.95, 0.975
+"""Levels of the intervals that are shown: of an arm at the last look, and of one that stopped before it (`confidence_of`)."""
 MOST_PAIRS, MOST_DF = 10_000, 1e6
 NONE, UNDECIDED = "no measurable effect", "undecided"
 MOVED, HOPE_FROM = 1.0, 18
@@ -44,6 +46,17 @@ def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
     in_sigma = MARGIN_IN_SIGMA * sigma
     candidates = [value for value in (in_sigma, large) if np.isfinite(value) and value > 0]
     return min(candidates) if candidates else LARGE_SHARE
+
+
+def confidence_of(racing: Racing, look: int) -> float:
+    """The nominal level of the interval of an arm that is decided at `look`, so that it holds the effect in 95 % of arms.
+
+    An arm stops where its estimate happens to be clear: its nominal 95 % interval then holds 85 to 95 %, depending on the effect (races on gold runs,
+    `bench.statistics.gold_studies`). It is never wider than the tests of that look: what they rule out stays outside.
+    """
+    if look == len(racing.pairs) - 1:
+        return CONFIDENCE
+    return max(CONFIDENCE, min(STOPPED_CONFIDENCE, 1 - 2 * smallness_level(racing.levels[look])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +201,11 @@ def _rows_at_look(
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(extra > 0, np.minimum(df * (total / se) ** 4, MOST_DF), df)
     se = total
-    raw, halves = two_sided(effect, se, df), half_width(se, df, CONFIDENCE)
+    raw = two_sided(effect, se, df)
     adjusted = holm(np.concatenate([raw, np.ones(kept)]))[: len(raw)]
     code = codes(effect, se, df, margin, racing.levels[look], adjusted)
+    confidence = np.where(code == UNDECIDED_CODE, CONFIDENCE, confidence_of(racing, look))
+    halves = half_width(se, df, confidence)
     rows = {}
     for number, (name, one) in enumerate(zip(undecided, effects, strict=True)):
         half, p = float(halves[number]), float(raw[number])

@@ -18,6 +18,7 @@ Verdict = Literal[
     "helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided", "exploratory"
 ]
 _WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}
+UNDECIDED_CODE = 2
 _LITTLE: dict[int, Verdict] = {1: "helps a little", -1: "hurts a little"}
 MARGIN_IN_SIGMA = 0.95  # P(A > B) = 0.75 for two normal runs that differ by 0.954 σ
 LARGE_SHARE = 0.02
@@ -72,7 +73,7 @@ def equivalence(effect: Array, se: Array, df: Array, margin: Array | float) -> A
     return np.asarray(special.stdtr(np.maximum(df, 1), -statistic))
 
 
-def half_width(se: Array, df: Array, confidence: float) -> Array:
+def half_width(se: Array, df: Array, confidence: Array | float) -> Array:
     """Half the length of the t interval."""
     return np.asarray(special.stdtrit(np.maximum(df, 1), (1 + confidence) / 2)) * se
 
@@ -100,7 +101,7 @@ def codes(
     effect: Array, se: Array, df: Array, margin: Array | float, level: float, adjusted: Array
 ) -> NDArray[np.int8]:
     """Verdict codes as in `decide`, given p-values that are adjusted for the family."""
-    code = np.full(np.shape(effect), 2, dtype=np.int8)
+    code = np.full(np.shape(effect), UNDECIDED_CODE, dtype=np.int8)
     code[equivalence(effect, se, df, margin) <= smallness_level(level)] = 0
     significant = adjusted <= level
     code[significant] = np.sign(effect[significant]).astype(np.int8)

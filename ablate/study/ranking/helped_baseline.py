@@ -28,10 +28,12 @@ LADDER = 0x1ADD
 
 @dataclass(frozen=True)
 class Climb:
-    """A ladder that was trained. `recipes`: the baseline's first, each as tuned; `ladder`: as in the fact, None where nothing differs from the baseline."""
+    """A ladder that was trained. `recipes`: the baseline's first, each as tuned; `ladder`: as in the fact, None where nothing differs from the baseline;
+    `tuning`: runs that tuned its rungs, at most."""
 
     recipes: Sequence[Recipe]
     ladder: dict[str, Any] | None
+    tuning: int = 0
 
     @property
     def steps(self) -> int:
@@ -60,7 +62,8 @@ def climb(
         return Climb([baseline], None)
     recipes = [baseline, *tuned_rungs(stage, budget, rungs, last, fact["margin"])]
     seeds = stage.first_seeds(pairs, LADDER)
-    return Climb(recipes, train_ladder(stage, rungs, recipes, seeds, hurting(fact)))
+    ladder = train_ladder(stage, rungs, recipes, seeds, hurting(fact))
+    return Climb(recipes, ladder, _tuning_runs(budget, len(rungs), last))
 
 
 def instead(
@@ -75,7 +78,7 @@ def instead(
     baseline = tuned[reference_of(ADD_ONE)].recipe
     bad = hurting(fact)
     rows = [row for row in fact["rows"] if row["estimand"] == ADD_ONE and row["trick"] not in bad]
-    left, needed = _left(budget, before, pairs, fact), pairs_for(baseline, rows)
+    left, needed, trained = _left(budget, before, pairs, fact), pairs_for(baseline, rows), pairs
     pairs = max(pairs, needed)
     for most in (len(rows), 1):
         recipe = with_helps(stage, baseline, tuned, rows, most)
@@ -83,10 +86,11 @@ def instead(
             continue
         rungs = rungs_of(stage, baseline, recipe, fact["rows"])
         last = recipe if len(rungs) == 1 else None
-        if _tuning_runs(budget, len(rungs)) + len(rungs) * pairs > left:
+        if _tuning_runs(budget, len(rungs), last) + len(rungs) * pairs + (pairs - trained) > left:
             if last is None:
                 continue
-            pairs = min(needed, max(LEAN_PAIRS[0], int(left)))
+            affordable = left if left < trained else (left + trained) / 2  # the baseline has `trained` runs
+            pairs = min(needed, max(LEAN_PAIRS[0], int(affordable)))
         climbed = climb(stage, budget, baseline, rungs, last, pairs, fact)
         fact["helped"] = {
             "recipe": climbed.top.to_dict(), "changes": [arm.trick for arm in rungs], "gain": climbed.gain, "found": before.gain,
@@ -101,12 +105,13 @@ def _left(budget: RankBudget, before: Climb, pairs: int, fact: Mapping[str, Any]
     is resumed in the middle of the next ladder."""
     recipes = 2 + len(fact.get("lean_tried", ())) + len(fact.get("lean_added", ())) + len(before.recipes)
     spent = int(fact["spent"]["tuning"]) + int(fact["spent"]["race"]) + recipes * pairs
-    return OVER * budget.runs - spent - _tuning_runs(budget, len(before.recipes) - 1)
+    return OVER * budget.runs - spent - before.tuning
 
 
-def _tuning_runs(budget: RankBudget, rungs: int) -> int:
-    """Runs that tune so many rungs, at most; a single one is tuned already."""
-    return (rungs - 1) * budget.tuning.runs + reference_tuning(budget.tuning).runs if rungs > 1 else 0
+def _tuning_runs(budget: RankBudget, rungs: int, last: Recipe | None) -> int:
+    """Runs that tune so many rungs, at most; `last`: the last one where it is tuned already."""
+    of_last = 0 if last is not None else reference_tuning(budget.tuning).runs
+    return (rungs - 1) * budget.tuning.runs + of_last
 
 
 def _helping(baseline: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
