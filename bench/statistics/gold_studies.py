@@ -99,6 +99,9 @@ def resampled_figures(task: str, replicates: int) -> list[Figure]:
     early = decided & (outcome.look < len(Racing.up_to(PAIRS).pairs) - 1)
     clear = np.append(np.abs(gold_effects(task)["effect"]) > 2 * gold_effects(task)["se"], False)
     wrong = called & clear & (outcome.code != np.sign(truth))
+    arms = outcome.code[:, :-1]
+    within = called[:, :-1] & (np.abs(outcome.effect[:, :-1]) < TASKS[task].margin)
+    equal, equal_by_margin = (code[::2] == code[1::2] for code in (arms, np.where(within, 0, arms)))
     false_none = (outcome.code == 0) & (np.abs(truth) >= TASKS[task].margin)
     return [
         _share(world, "intervals that hold the gold value", covered, (COVERED, np.inf)),
@@ -106,6 +109,8 @@ def resampled_figures(task: str, replicates: int) -> list[Figure]:
         _share(world, "races with a verdict against the gold sign", wrong.any(axis=1), (-np.inf, 0.01)),
         _share(world, "races with “no effect” for an effect of the margin or more", false_none.any(axis=1), (-np.inf, 0.05)),
         _share(world, "arms decided", decided),
+        _share(world, "equal verdicts of two races", equal),
+        _share(world, "the same by the margin: “a little” and “no measurable effect” are both within it", equal_by_margin),
         Figure(world, "pairs of an arm, mean", float(outcome.pairs.mean()), outcome.pairs.size, *UNBOUNDED),
         _share(world, "A/A, all arms the baseline: races with any verdict on a no-op", (np.abs(placebos.code) == 1).any(axis=1), (-np.inf, FALSE)),
     ]  # fmt: skip

@@ -103,19 +103,6 @@ def explanation(world: World, name: str, value: float) -> str:
             "too few pairs at the last look, which has an equal share of the error: studies go on to 200. More pairs are needed where "
             "σ of an arm is up to 1.6, where effects scatter over splits, and for 0.4 σ, just within m/2 = 0.475 σ"
         )
-    if name == "coverage of 95 % intervals" and world.noise == "collapses" and value >= 0.88:
-        return (
-            "samples of 8 to 40 runs of such a skewed distribution: without a collapse in it a sample has a small variance and a mean that is "
-            "off by 0.6 σ"
-        )
-    unlike = world.noise == "unequal" or world.pairing > 0
-    if unlike and value <= {"family-wise error, any look": 0.075, "false “no effect”, worst arm": 0.065}.get(
-        name, 0.0
-    ):
-        return (
-            "moderation shrinks the variances of the widest arms (σ of 1.6 beside 0.4, or arms that share nothing with the reference beside "
-            "others that share 0.7) towards the others', most of all at the first look"
-        )
     return ""
 
 

@@ -39,10 +39,10 @@ class Outcome:
 
     @property
     def half(self) -> Array:
-        """Half the length of the interval: of 95 %, and up to 97.5 % where an arm is decided before the last look."""
+        """Half the length of the interval: of 95 %, and up to 97 % where an arm is decided before the last look."""
         by_look = 1 - 2 * np.minimum(self.levels, 0.025)
         by_look[-1] = 0.0
-        nominal = np.where(self.code == UNDECIDED, 0.0, by_look[self.look]).clip(0.95, 0.975)
+        nominal = np.where(self.code == UNDECIDED, 0.0, by_look[self.look]).clip(0.95, 0.97)
         return np.asarray(special.stdtrit(np.maximum(self.df, 1), (1 + nominal) / 2)) * self.se
 
 

@@ -240,7 +240,7 @@ def test_large_effects_are_decided_early_and_in_the_right_direction() -> None:
 
 @pytest.mark.parametrize(
     ("most", "levels"),
-    [(8, [0.95]), (10, [0.95, 0.95]), (18, [1 - 0.1 / 3, 1 - 0.1 / 3, 0.95]), (27, [0.975] * 3 + [0.95])],
+    [(8, [0.95]), (10, [0.95, 0.95]), (18, [1 - 0.1 / 3, 1 - 0.1 / 3, 0.95]), (27, [0.97] * 3 + [0.95])],
 )
 def test_an_interval_of_an_arm_that_stopped_early_is_wider_but_never_than_its_test(
     most: int, levels: list[float]
@@ -323,7 +323,7 @@ def test_equal_scores_at_one_rate_are_no_proof_that_an_arm_computes_the_same() -
         for more in ({"tuning_se": {"x": 0.1}}, {"tuning_se": {"x": 0.1}, "copies": ["x"]}, {})
     )
     assert (open_.effect, open_.se, open_.same) == (0.0, 0.1, False)
-    decided_early = NormalDist().inv_cdf(1 - 0.025 / 2)
+    decided_early = NormalDist().inv_cdf(1 - 0.03 / 2)
     assert open_.high == -open_.low == pytest.approx(decided_early * 0.1, rel=1e-3)
     assert open_.verdict == "no measurable effect"
     for row in (copied, plain):

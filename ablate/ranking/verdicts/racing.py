@@ -30,7 +30,7 @@ from ablate.ranking.verdicts.sequential import (
 )
 
 Array = NDArray[np.float64]
-CONFIDENCE, STOPPED_CONFIDENCE = 0.95, 0.975
+CONFIDENCE, STOPPED_CONFIDENCE = 0.95, 0.97
 """Levels of the intervals that are shown: of an arm at the last look, and of one that stopped before it (`confidence_of`)."""
 MOST_PAIRS, MOST_DF = 10_000, 1e6
 NONE, UNDECIDED = "no measurable effect", "undecided"
