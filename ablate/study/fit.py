@@ -15,7 +15,7 @@ from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
 from ablate.records.study_space import SpaceSection
 from ablate.records.trick import PLACEBO
-from ablate.study.ranking.budget import OVER, SEARCHED, RankBudget
+from ablate.study.ranking.budget import OVER, SEARCHED, RankBudget, wall_seconds
 from ablate.study.ranking.estimates import LEVELS, expected
 from ablate.study.remaining_time import minutes
 
@@ -74,7 +74,7 @@ class Costs:
         tuning, pairs = LEVELS[level]
         arms = references * (len(tricks) + 2)  # each has a reference and a placebo
         runs = expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, references)
-        return runs * fmean(self.runs[name] for name in ("", "", *tricks)) / self.workers
+        return wall_seconds(runs * fmean(self.runs[name] for name in ("", "", *tricks)), runs, self.workers)
 
 
 CONFIRMED = 0.5

@@ -23,13 +23,14 @@ from ablate.search.space import Space, missed
 from ablate.study.environment import device_of
 from ablate.study.fit import COSTLY, usual
 from ablate.study.kernel import choose, slower_because
+from ablate.study.ranking.budget import wall_seconds
 from ablate.study.ranking.estimates import LEAST_RUNS, MOST_BEFORE
 from ablate.study.ranking.plan import arms_on, rank_plan
 from ablate.study.request import Opened, Options
 from ablate.study.resume import with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.simplify import USUAL_RUNS
-from ablate.study.stopwatch import OF_DRIVER, START, seconds_of_each, seconds_per_trial
+from ablate.study.stopwatch import START, seconds_of_each, seconds_per_trial
 
 AFTERWARDS, AFTERWARDS_PER_ARM = 7.0, 0.07
 """Seconds of the stages costs and report and of the program's start, fixed and per arm: 10 s with 76 arms (digits), 12 with 122 (breast-cancer), 13 with 124 (wine; one
@@ -113,7 +114,7 @@ def plan(opened: Opened, options: Options, measurements: Measurements | None = N
         "search": START + trials * expected_share(study.search.pruner, epochs) * measured.of_trial / workers,
         "select": (FINALISTS * REPEATS + USUAL_RUNS) * measured.of_trial / workers,
         **{
-            f"rank: {part}": share * runs * (seconds / workers + OF_DRIVER)
+            f"rank: {part}": share * wall_seconds(runs * seconds, runs, workers)
             for part, runs in ranking["runs"].items()
             if runs
         },

@@ -14,7 +14,7 @@ from ablate.study.growth import trials_of
 from ablate.study.search import FINALISTS, REPEATS, likely_groups
 from ablate.study.session import Session
 from ablate.study.simplify import USUAL_RUNS
-from ablate.study.stopwatch import OF_DRIVER, START, seconds_of_each, seconds_per_trial
+from ablate.study.stopwatch import START, seconds_of_each, seconds_per_trial
 
 TIMED = 2
 """Groups of trials that are timed, at most."""
@@ -35,6 +35,7 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
 
     A ranking that has begun, and a budget, are reported elsewhere.
     """
+    from ablate.study.ranking.budget import wall_seconds
     from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
     from ablate.study.ranking.estimates import LEAST_RUNS, MOST_BEFORE, likely_parts
     from ablate.study.ranking.plan import arms_on
@@ -63,7 +64,8 @@ def time_left(session: Session, baseline: Recipe, space: Space, stages: Sequence
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
         )
         of_parts = likely_parts(budget, arms, 2, margin=study.rank.margin is not None)
-        seconds = sum(of_parts.values()) * (each / session.workers + OF_DRIVER)
+        number = sum(of_parts.values())
+        seconds = wall_seconds(number * each, number, session.workers)
         parts["ranking"] = min(seconds, LONGEST)
         if budget.longest is not None:
             least, most = (minutes(min(share * seconds, LONGEST)) for share in (LEAST_RUNS, MOST_BEFORE))

@@ -26,9 +26,6 @@ BATCH, OTHERS_LANES = 8, 24
 """Recipes that are timed together, and lanes of a group other than the first, at most: a run of a small group takes twice as long."""
 START = 2.0
 """Seconds until a search's workers have begun."""
-OF_DRIVER = 0.003
-"""Seconds that a run of the rank stage takes the driver, which records it and chooses what is run next, beside two workers on two cores (3 ms on an AMD EPYC, 4 on an Intel
-Xeon: wine, n = 1 study each)."""
 GROUPS = 6
 """Groups of a search that are timed, at most."""
 Clock = Callable[[], float]

@@ -107,7 +107,7 @@ def test_a_plan_of_an_array_lists_its_slots(capsys, here):
 def test_the_upper_limit_without_a_budget_is_what_the_longest_time_allows():
     budget = RankBudget(TuningBudget(), Racing.up_to(60), 7707, "", 120.0, 0.4)
     assert budget.longest == PATIENCE
-    assert budget.runs_at_most(0.2, 2) == 15000
+    assert budget.runs_at_most(0.2, 2) == int(PATIENCE / (0.2 / 1.8 + 0.003))
     assert replace(budget, asked="120s").runs_at_most(0.4, 2) == 7707
     assert replace(budget, seconds=None).runs_at_most(0.4, 2) == 7707
 

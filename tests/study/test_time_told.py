@@ -6,7 +6,7 @@ from cli_samples import INLINE, STUDY, TASK, ablate
 from ablate.api.stages import over_budget
 from ablate.ranking.designs.racing import Racing
 from ablate.study import remaining_time
-from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.budget import RankBudget, wall_seconds
 from ablate.study.ranking.divide import divide
 from ablate.study.ranking.estimates import (
     FLOOR,
@@ -23,7 +23,6 @@ from ablate.study.ranking.estimates import (
 from ablate.study.ranking.tuned import design_line
 from ablate.study.ranking.tuning_points import reference_tuning
 from ablate.study.remaining_time import minutes
-from ablate.study.stopwatch import OF_DRIVER
 
 
 @pytest.mark.parametrize("arms", [8, 60, 158])
@@ -81,7 +80,7 @@ def test_a_ranking_tells_its_likely_time_before_its_first_run():
     """Not the time that it may take: 74 s were announced as "about 165 s"."""
     budget = divide("", 76, 0.025, 2)
     runs = sum(likely_parts(budget, 76, 2, margin=True).values())
-    seconds = runs * (0.025 / 2 + OF_DRIVER)
+    seconds = wall_seconds(runs * 0.025, runs, 2)
     line = design_line(budget, 76, 2, 2, margin=True)
     told = [minutes(share * seconds) for share in (1.0, LEAST_RUNS, MOST_RUNS)]
     assert line.endswith(

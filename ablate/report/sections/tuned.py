@@ -102,7 +102,8 @@ def methods(data: ReportData) -> str:
         f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "
         f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, "
         f"{_levels(racing['levels'])}, which spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
-        "differences with t intervals (95 %, each by itself); variances are moderated over arms (Smyth 2004); verdicts are Holm-adjusted "
+        "differences with t intervals (95 %, each by itself; a little wider where an arm stopped before the last look, so that they hold as often); "
+        "variances are moderated over arms (Smyth 2004), none below an arm's own; verdicts are Holm-adjusted "
         f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(document, data.units)} (two one-sided tests; "
         f"margin: {margin_source(document)}). Runs that failed count as a constant prediction."
     )

@@ -12,7 +12,7 @@ from ablate.records.recipe import Recipe
 from ablate.study.budget import PLANNED, seconds_left
 from ablate.study.fit import FITTING, Costs, StudyFit, in_order, largest, named_in, usual
 from ablate.study.ranking.arms import estimands_of
-from ablate.study.ranking.budget import RankBudget, seconds_of
+from ablate.study.ranking.budget import RankBudget, seconds_of, wall_seconds
 from ablate.study.ranking.divide import LONGEST
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, runs_for_trials
 from ablate.study.ranking.plan import arms_on
@@ -121,7 +121,8 @@ def roughly(session: Session, tricks: int, winner: Recipe, baseline: Recipe) -> 
     tuning, pairs = LEVELS[FLOOR]
     runs = expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, len(plain))
     bound = runs_for_trials(session.study.search.trials, arms, len(plain))
-    return min(runs, bound or runs) * WITH_TRICK * fmean(plain) / session.workers
+    runs = min(runs, bound or runs)
+    return wall_seconds(runs * WITH_TRICK * fmean(plain), runs, session.workers)
 
 
 def _plain(session: Session, winner: Recipe, baseline: Recipe) -> list[float]:

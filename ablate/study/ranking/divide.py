@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ablate.ranking.designs.racing import PAIRS, Racing
 from ablate.records.errors import InputError
-from ablate.study.ranking.budget import OVER, RankBudget, runs_of, seconds_in
+from ablate.study.ranking.budget import OVER, RankBudget, runs_in, runs_of, seconds_in, wall_seconds
 from ablate.study.ranking.estimates import (
     FLOOR,
     LEVELS,
@@ -25,7 +25,7 @@ from ablate.study.ranking.estimates import (
 FIRST_LOOK = 0.6
 """The smallest of LEVELS that tunes is chosen where tuning and first look take no more than this share of a budget, even if the race will end before all
 arms are decided: without tuning hardly any is."""
-SECONDS = 165.0
+SECONDS = 200.0
 """Seconds of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 LONGEST = 900.0
 """Seconds of a ranking where no budget is given: fewer tricks are ranked where all of them take longer."""
@@ -68,10 +68,12 @@ def divide(
     runs, wall = runs_of(asked, seconds_per_run, workers), seconds_in(asked)
     if runs is None:
         wall = seconds
-        runs = int(wall * workers / seconds_per_run) if seconds_per_run else int(OVER * costs[0])
+        runs = runs_in(wall, seconds_per_run, workers) if seconds_per_run else int(OVER * costs[0])
     elif costs[-1] > OVER * runs:
         least = f"{costs[-1]:.0f} runs" + (
-            f", about {costs[-1] * seconds_per_run / workers:.0f} s" if seconds_per_run and wall else ""
+            f", about {wall_seconds(costs[-1] * seconds_per_run, costs[-1], workers):.0f} s"
+            if seconds_per_run and wall
+            else ""
         )
         raise InputError(
             f"budget {asked} is too small to rank {arms} arms: the smallest design takes {least}",
@@ -104,7 +106,7 @@ def after_first_tuning(
     """
     if budget.seconds is None or seconds_per_run is None:
         return budget
-    runs = int(budget.seconds * workers / seconds_per_run)
+    runs = runs_in(budget.seconds, seconds_per_run, workers)
     designs = [replace(budget, tuning=tuning, racing=Racing.up_to(pairs)) for tuning, pairs in LEVELS]
     larger = [one for one in designs if one.tuning.runs > budget.tuning.runs]
     fitting = next((one for one in larger if expected(one, arms, references) <= runs), budget)
@@ -121,7 +123,7 @@ def after_tuning(
     """
     if budget.longest is None or seconds_per_run is None:
         return budget
-    runs = int(budget.longest * workers / seconds_per_run)
+    runs = runs_in(budget.longest, seconds_per_run, workers)
     least = LEAST_PAIRS if budget.asked else LEVELS[FLOOR][1]
     worth = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
     most = max(worth, budget.racing.pairs[-1])

@@ -11,7 +11,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.study_rank import check_section
 from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, arms_of, estimands_of
-from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, wall_seconds
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
 from ablate.study.ranking.estimates import (
     detectable,
@@ -94,7 +94,7 @@ def tuned_plan(
         "race": round(race_runs(budget, total, len(counts))),
         "ladder": ladder_runs(budget, len(counts), most_rungs),
     }
-    of_all = sum(chosen_by.values()) * seconds_per_run / workers
+    of_all = wall_seconds(sum(chosen_by.values()) * seconds_per_run, sum(chosen_by.values()), workers)
     if asked.budget:
         runs = _within(chosen_by, budget, most_rungs if len(counts) > 1 else 0)
         share, of_arm = 1.0, budget.tuning.likely
@@ -102,7 +102,7 @@ def tuned_plan(
         given = asked.margin is not None
         runs = likely_parts(budget, total, len(counts), margin=given, rungs=rungs)
         share, of_arm = min(1.0, LONGEST / of_all), budget.tuning.likely_runs(still_open_by(margin=given))
-    seconds = share * sum(runs.values()) * seconds_per_run / workers
+    seconds = share * wall_seconds(sum(runs.values()) * seconds_per_run, sum(runs.values()), workers)
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
         "design": TUNED, "around": around, "margin": asked.margin, "arms": counts,

@@ -23,7 +23,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, settings_of_best_trials
-from ablate.study.ranking.budget import RankBudget, Spent, seconds_in, seconds_of
+from ablate.study.ranking.budget import RankBudget, Spent, seconds_in, seconds_of, wall_seconds
 from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
 from ablate.study.ranking.estimates import (
     LEAST_RUNS,
@@ -39,7 +39,7 @@ from ablate.study.ranking.scores import is_scored_apart, score_of
 from ablate.study.ranking.tuning_points import Point
 from ablate.study.remaining_time import minutes
 from ablate.study.session import Planned, Session
-from ablate.study.stopwatch import OF_DRIVER, seconds_per_run
+from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level
 
 TIMED, TIMED_LANES = 24, 24
@@ -178,7 +178,7 @@ def design_line(budget: RankBudget, arms: int, references: int, workers: int, *,
         where, limit = "budget", f"about {budget.seconds:.0f} s"
     else:
         runs = sum(likely_parts(budget, arms, references, margin=margin).values())
-        seconds = runs * ((budget.seconds_per_run or 0.0) / workers + OF_DRIVER)
+        seconds = wall_seconds(runs * (budget.seconds_per_run or 0.0), runs, workers)
         longest = max(budget.longest or 0.0, seconds)
         shortest, likely = minutes(LEAST_RUNS * seconds), minutes(min(MOST_RUNS * seconds, longest))
         limit = f"about {minutes(seconds)}, {shortest} to {likely}; up to {minutes(longest)} until nine tricks in ten are decided"
@@ -218,7 +218,8 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     each = None if in_runs else stage.seconds_per_run()
     if left is not None and each is not None:  # where the stages before took too long, the study does
         least = RankBudget(LEVELS[-1][0], Racing.up_to(LEVELS[-1][1]), 0)
-        left = max(left, expected(least, len(stage.every), len(stage.estimands)) * each / session.workers)
+        runs = expected(least, len(stage.every), len(stage.estimands))
+        left = max(left, wall_seconds(runs * each, runs, session.workers))
     budget = divide(
         asked.budget if left is None else f"{left:.2f}s",
         len(stage.every),
@@ -267,7 +268,7 @@ def _tuned_from(stage: TunedStage, budget: RankBudget, division: Mapping[str, An
     whole = seconds_in(division.get("asked", "")) if division.get("rank") == asked else None
     return {
         "runs": runs,
-        "seconds": runs * budget.seconds_per_run / stage.session.workers,
+        "seconds": wall_seconds(runs * budget.seconds_per_run, runs, stage.session.workers),
         "others": max((whole or budget.seconds) - budget.seconds, 0.0),
         "had": budget.seconds,
     }
