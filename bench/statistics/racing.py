@@ -75,8 +75,9 @@ def report(
         "0.5 σ. Races are computed by `replay_many.py`, which a test holds to the shipped `replay` row by row; rates are chosen by the "
         "shipped `tune`. “Called”: helps or hurts, “a little” among them. Effects count for signs and errors as they are at each "
         "arm's best rate; coverage is of the effect at the rates that were chosen. n: races, or races × arms.", "",
-        "Arms that stop early: an arm that stops as soon as it is decided is off in the direction that decided it, so intervals of arms between "
-        "m/2 and the margin hold less than 95 % (the rows “worst arm” and “undecided”), those of clear effects and of none hold more.", "",
+        "Arms that stop early: an arm that stops as soon as it is decided is off in the direction that decided it, so plain intervals of arms between "
+        "m/2 and the margin hold less than 95 % (0.88 to 0.92 of the worst arm). Intervals of arms that are decided before the last look have a nominal level of up to 97 % instead; "
+        "those of clear effects and of none then hold more than 95 %.", "",
         f"**{summary}**", "", *reasons, "", *HEAD, *map(line, figures), "",
     ]  # fmt: skip
 
