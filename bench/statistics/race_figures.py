@@ -92,7 +92,7 @@ def explanation(world: World, name: str, value: float) -> str:
     if world.curvature and name.startswith("decided") and value >= 0.5:
         return TUNING_OPEN
     if world.curvature and name == "coverage of 95 % intervals" and 0.98 < value <= 0.99:
-        return "intervals count what an arm may lose at its rate on both sides, though an arm can only lose"
+        return "intervals count what an arm may lose at its rate on both sides, though an arm can only lose, and those of arms that are decided early are at 97 %"
     if name.startswith("decided") and world.noise == "collapses" and value >= 0.05:
         return (
             "when one run in twenty falls by 12 σ, the standard deviation of a run is 2.8 σ, and an effect of 1 σ a third of it: "
