@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import hypot, log10
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +14,15 @@ from study_samples import TABULAR, Heard, place, without_durations
 
 from ablate.analysis.tuned_arms import counts
 from ablate.catalogue.registry import registry
+from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome
+from ablate.records.run import Outcome, Result, Run
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking import tuning
 from ablate.study.ranking.arms import Arm, arms_of, estimands_of, rate_of, with_rate
-from ablate.study.ranking.budget import check_budget, runs_of
+from ablate.study.ranking.budget import Spent, check_budget, runs_of
 from ablate.study.ranking.divide import FIRST_LOOK, after_first_tuning, after_tuning, divide
 from ablate.study.ranking.estimates import FLOOR, LEVELS, TUNED_LEVEL, expected, first_look_runs
 from ablate.study.ranking.helped_baseline import with_helps
@@ -508,9 +510,23 @@ def test_arms_have_equal_tuning_fresh_pairs_and_deals_of_their_own(ranked) -> No
 
 
 def test_the_budget_is_kept(ranked) -> None:
-    _, _, entries = ranked
-    spent = sum(entry.stage in ("tune", "rank", "lean", "ladder") for entry in entries)
-    assert spent <= 1.1 * 500
+    here, _, entries = ranked
+    runs = Counter(entry.stage for entry in entries)
+    spent = here.fact("rank")["spent"]
+    assert spent["race"] == runs["rank"]
+    assert spent.get("ladder", 0) >= runs["lean"] + runs["ladder"]
+    assert sum(spent.values()) == runs["tune"] + runs["rank"] + runs["lean"] + runs["ladder"] <= 1.1 * 500
+
+
+def test_a_run_that_two_arms_share_is_spent_once() -> None:
+    one, other = (
+        Entry(Run("t", Recipe({}), seed, 1), Result(Outcome.COMPLETE, seconds=2.0), "tune", arm=arm)
+        for seed, arm in ((1, "add-one: a"), (2, "toggle: a"))
+    )
+    again, counted = replace(one, arm="toggle: b"), set()
+    assert Spent.of([one, again], counted) == Spent(1, 2.0)
+    assert Spent.of([one, other], counted) == Spent(1, 2.0)
+    assert Spent.of([one, other, again]) == Spent(2, 4.0)
 
 
 def test_the_ladders_steps_add_up_to_its_total(ranked) -> None:

@@ -104,10 +104,12 @@ class Spent:
     seconds: float
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Spent:
-        """What the ledger's runs have spent."""
-        seconds = [entry.result.seconds for entry in entries]
-        return cls(len(seconds), sum(seconds))
+    def of(cls, entries: Iterable[Entry], counted: set[str] | None = None) -> Spent:
+        """What these runs have spent, each once: arms on two references may share some. `counted`: identities that are left out; the others are added."""
+        counted = set() if counted is None else counted
+        new = {entry.identity: entry.result.seconds for entry in entries if entry.identity not in counted}
+        counted.update(new)
+        return cls(len(new), sum(new.values()))
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.runs + other.runs, self.seconds + other.seconds)

@@ -29,6 +29,7 @@ def race_arms(
     margin: float | None = fact["margin"]
     workers = stage.session.workers
     spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
+    counted: set[str] = set()
 
     def has_time(rows: Rows) -> bool:
         """Whether time remains for these runs and the smallest ladder."""
@@ -49,7 +50,9 @@ def race_arms(
             ):
                 names.pop()
             if names and each:
-                tuned, more = tune_undecided(stage, budget.tuning, tuned, names, margin, TUNED_TO, times)
+                tuned, more = tune_undecided(
+                    stage, budget.tuning, tuned, names, margin, TUNED_TO, times, counted
+                )
                 tuning, spent = tuning + more, spent + more
                 reached = max(len(race.history) for race in standing.values())
                 tuned_times.update(names)
@@ -65,7 +68,7 @@ def race_arms(
             break
         look += 1
         entries = stage.train(new, "rank", f"rank, look {look}")
-        spent += Spent.of(entries)
+        spent += Spent.of(entries, counted)
         races.entries |= {(name, seed): entry for (name, _, seed), entry in zip(new, entries, strict=True)}
         if margin is None:
             margin = fact["margin"] = races.margin()

@@ -44,9 +44,10 @@ def tune_undecided(
     margin: float,
     share: float,
     times: int,
+    counted: set[str],
 ) -> tuple[dict[str, Tuned], Spent]:
     """The arms, those in `names` tuned further until they lose no more than `share` margins; and what that took. `times`: how often they
-    have been before."""
+    have been before; `counted`: as in `Spent.of`."""
     entries: list[Entry] = []
 
     def scores(rows: Rows) -> list[float]:
@@ -59,7 +60,7 @@ def tune_undecided(
         stage.catalogue, budget, _seeds(stage, budget), scores, margin, share, times, stage.submit_tuning,
     )  # fmt: skip
     longer = {name: Tuned(tuned[name].arm, chosen_of(own).recipe, own) for name, own in points.items()}
-    return {**tuned, **longer}, Spent.of(entries)
+    return {**tuned, **longer}, Spent.of(entries, counted)
 
 
 def note_tuning(tuned: Mapping[str, Tuned], fact: dict[str, Any]) -> None:
